@@ -1,0 +1,20 @@
+"""Alembic's entry: runs migrations on the connection that `db.engine.upgrade` hands over."""
+
+from __future__ import annotations
+
+from alembic import context
+
+import db.crawls
+import db.labels
+import db.proposals
+import db.threads  # noqa: F401  (registers the tables)
+from db.base import Base
+
+context.configure(
+    connection=context.config.attributes["connection"],
+    target_metadata=Base.metadata,
+    render_as_batch=True,
+    compare_type=True,
+)
+with context.begin_transaction():
+    context.run_migrations()

@@ -1,0 +1,1 @@
+"""The sources, by the service they speak to."""

@@ -1,0 +1,183 @@
+"""A study: what is mined, from where, what counts, and into which strata, read from study.toml.
+
+A study file says what differs from the study it `extends` (the bundled one unless it says
+otherwise); tables merge key by key, lists and values replace. Unknown keys are refused.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from pipeline.codebook import Codebook, load_codebook
+from pipeline.errors import StudyError
+from pipeline.keywords import KeywordMatcher
+from pipeline.records import ThreadRecord
+
+STUDIES = Path(__file__).parent / "studies"
+BUNDLED = "numerical-bugs"
+SERVICES = ("github", "stackexchange", "discourse")
+CRITERIA = ("closed", "replied", "accepted", "library", "keyword")
+
+
+@dataclass(frozen=True, slots=True)
+class SourceSettings:
+    """One source of a study: which service, where, and how its threads get their libraries.
+
+    `url` is the API's root and `site` the root of the pages people read. `topics` (GitHub) and
+    `tags` (Stack Exchange) map a topic or tag to a library; a forum is about one `library`.
+    """
+
+    name: str
+    service: str
+    url: str
+    site: str
+    topics: dict[str, str] = field(default_factory=dict)
+    tags: dict[str, str] = field(default_factory=dict)
+    library: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Stratum:
+    """A stratum: the candidates of one source about one library, labelled up to `quota` valid ones."""
+
+    code: str
+    title: str
+    source: str
+    library: str
+    quota: int = 100
+
+
+@dataclass(frozen=True)
+class Study:
+    """A whole study; `labeling` and `crawl` hold their tables as they stand."""
+
+    name: str
+    title: str
+    published: str | None
+    codebook: Codebook
+    keywords: KeywordMatcher
+    search_terms: tuple[str, ...]
+    criteria: dict[str, tuple[str, ...]]
+    sources: dict[str, SourceSettings]
+    strata: tuple[Stratum, ...]
+    crawl: dict[str, Any]
+    database_url: str
+    labeling: dict[str, Any]
+
+    @cached_property
+    def libraries(self) -> tuple[str, ...]:
+        """Every library that a stratum names, sorted."""
+        return tuple(sorted({stratum.library for stratum in self.strata}))
+
+    def stratum(self, code: str) -> Stratum:
+        """Return the stratum with `code`; StudyError if there is none."""
+        for stratum in self.strata:
+            if stratum.code == code:
+                return stratum
+        codes = ", ".join(stratum.code for stratum in self.strata)
+        raise StudyError(f"stratum {code!r}: the study has {codes or 'none'}")
+
+    def strata_of(self, source: str, libraries: tuple[str, ...]) -> tuple[str, ...]:
+        """Return the sorted codes of the strata that a thread of `source` about `libraries` belongs to."""
+        return tuple(sorted(s.code for s in self.strata if s.source == source and s.library in libraries))
+
+    def criteria_of(self, thread: ThreadRecord) -> tuple[str, ...]:
+        """Return the criteria that a thread of its source must meet; none for a source not in the study."""
+        source = self.sources.get(thread.source)
+        return self.criteria.get(source.service, ()) if source else ()
+
+
+def load_study(path: Path | None = None) -> Study:
+    """Read the study at `path`, or the bundled one; StudyError says what is wrong and where."""
+    if path is None:
+        return _to_study(_read(_bundled(BUNDLED)), _bundled(BUNDLED))
+    data = _read(path)
+    base_name = data.pop("extends", BUNDLED)
+    folder = path.parent
+    if base_name:
+        if not _bundled(base_name).is_file():
+            raise StudyError(f"study {path}: extends {base_name!r}, which is not a bundled study ({BUNDLED})")
+        if "codebook" not in data.get("study", {}):
+            folder = _bundled(base_name).parent
+        data = _merge(_read(_bundled(base_name)), data)
+    return _to_study(data, path, folder)
+
+
+def _bundled(name: str) -> Path:
+    return STUDIES / name.replace("-", "_") / "study.toml"
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise StudyError(f"study {path}: cannot be read ({error.strerror}); check --study or NANMINE_STUDY") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise StudyError(f"study {path}: is not TOML: {error}") from None
+
+
+def _merge(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
+    merged = dict(base)
+    for key, value in over.items():
+        both = isinstance(value, dict) and isinstance(merged.get(key), dict)
+        merged[key] = _merge(merged[key], value) if both else value
+    return merged
+
+
+def _to_study(data: dict[str, Any], path: Path, folder: Path | None = None) -> Study:
+    try:
+        _only(data, "study", "keywords", "criteria", "sources", "strata", "crawl", "database", "labeling")
+        head = data.get("study", {})
+        _only(head, "name", "title", "codebook", "published", where="study")
+        words = data.get("keywords", {})
+        _only(words, "counted", "extended", "search", where="keywords")
+        _only(data.get("database", {}), "url", where="database")
+        sources = {name: SourceSettings(name=name, **table) for name, table in data.get("sources", {}).items()}
+        study = Study(
+            name=head["name"],
+            title=head.get("title", head["name"]),
+            published=head.get("published"),
+            codebook=load_codebook((folder or path.parent) / head["codebook"]),
+            keywords=KeywordMatcher(words.get("counted", ()), words.get("extended", ())),
+            search_terms=tuple(words.get("search", ())),
+            criteria={service: tuple(names) for service, names in data.get("criteria", {}).items()},
+            sources=sources,
+            strata=tuple(Stratum(**row) for row in data.get("strata", ())),
+            crawl=data.get("crawl", {}),
+            database_url=data.get("database", {}).get("url", "sqlite:///nanmine.db"),
+            labeling=data.get("labeling", {}),
+        )
+        _check(study)
+    except KeyError as error:
+        raise StudyError(f"study {path}: {error.args[0]!r} is missing") from None
+    except (TypeError, ValueError) as error:
+        raise StudyError(f"study {path}: {error}") from None
+    return study
+
+
+def _only(table: dict[str, Any], *known: str, where: str = "") -> None:
+    for key in table:
+        if key not in known:
+            raise ValueError(f"unknown key {key!r}" + (f" in [{where}]" if where else ""))
+
+
+def _check(study: Study) -> None:
+    for source in study.sources.values():
+        if source.service not in SERVICES:
+            raise ValueError(f"[sources.{source.name}] service {source.service!r} is not one of {', '.join(SERVICES)}")
+        if not source.url.startswith(("https://", "http://")):
+            raise ValueError(f"[sources.{source.name}] url {source.url!r} is not an http address")
+    for service, names in study.criteria.items():
+        for name in names:
+            if name not in CRITERIA:
+                raise ValueError(f"[criteria] {service}: {name!r} is not one of {', '.join(CRITERIA)}")
+    codes = [stratum.code for stratum in study.strata]
+    if len(set(codes)) < len(codes):
+        raise ValueError("[[strata]] a code is given twice")
+    for stratum in study.strata:
+        if stratum.source not in study.sources:
+            raise ValueError(f"stratum {stratum.code}: source {stratum.source!r} is not in [sources]")
