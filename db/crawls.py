@@ -83,17 +83,21 @@ class FrontierEntry(Base):
 class RawPayload(Base):
     """One answer of a service as it came: bytes, zlib-compressed, append-only.
 
-    `request` is what was asked, without secrets; `sha256` digests the uncompressed bytes. The same
-    answer to the same request is kept once.
+    `request` is what was asked, without secrets; `sha256` digests the uncompressed bytes and
+    `request_sha256` the request. The same answer to the same request is kept once.
     """
 
     __tablename__ = "raw_payload"
-    __table_args__ = (UniqueConstraint("source", "kind", "request", "sha256"),)
+    __table_args__ = (
+        UniqueConstraint("source", "kind", "request_sha256", "sha256"),
+        Index(None, "frontier_entry_id"),
+    )
 
     id: Mapped[int] = mapped_column(primary_key=True)
     source: Mapped[str]
     kind: Mapped[str]
     request: Mapped[str] = mapped_column(Text)
+    request_sha256: Mapped[str]
     sha256: Mapped[str]
     body: Mapped[bytes] = mapped_column(LargeBinary)
     fetched_at: Mapped[datetime]
@@ -105,6 +109,7 @@ class Provenance(Base):
     """That a thread was found in a raw payload: query, window, page and run follow from it."""
 
     __tablename__ = "provenance"
+    __table_args__ = (Index(None, "raw_payload_id"),)
 
     thread_id: Mapped[int] = mapped_column(ForeignKey("thread.id", ondelete="CASCADE"), primary_key=True)
     raw_payload_id: Mapped[int] = mapped_column(ForeignKey("raw_payload.id"), primary_key=True)
@@ -131,7 +136,9 @@ class ListedUrl(Base):
     __tablename__ = "listed_url"
     __table_args__ = (
         UniqueConstraint("list_name", "url"),
-        CheckConstraint("outcome in ('pending', 'thread', 'gone', 'moved', 'private', 'unresolved')", name="outcome"),
+        CheckConstraint(
+            "outcome in ('pending', 'thread', 'gone', 'moved', 'private', 'unresolved')", name="outcome"
+        ),
     )
 
     id: Mapped[int] = mapped_column(primary_key=True)

@@ -118,7 +118,9 @@ def schema_revision(engine: Engine) -> str | None:
         if "alembic_version" in tables:
             return connection.execute(text("select version_num from alembic_version")).scalar()
         if tables:
-            raise DatabaseError(f"{_name(engine.url)}: holds tables that are not nanmine's; name another database")
+            raise DatabaseError(
+                f"{_name(engine.url)}: holds tables that are not nanmine's; name another database"
+            )
         return None
 
 

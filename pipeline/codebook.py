@@ -111,12 +111,18 @@ class Codebook:
         if not label.valid:
             if label.reason not in self.reason_codes:
                 return f"reason {label.reason!r} is not one of {', '.join(self.reason_codes)}"
-            return "a thread that is not valid has no root cause or fix pattern" if label.root_cause or label.fix_pattern else None
+            return (
+                "a thread that is not valid has no root cause or fix pattern"
+                if label.root_cause or label.fix_pattern
+                else None
+            )
         if label.root_cause not in self.cause_codes:
             return f"root cause {label.root_cause!r} is not one of {', '.join(self.cause_codes)}"
         patterns = self.fix_patterns_of(label.root_cause)
         if label.fix_pattern and label.fix_pattern not in patterns:
-            return f"fix pattern {label.fix_pattern!r} is not one of {label.root_cause}'s: {', '.join(patterns)}"
+            return (
+                f"fix pattern {label.fix_pattern!r} is not one of {label.root_cause}'s: {', '.join(patterns)}"
+            )
         return "a valid thread has no reason" if label.reason else None
 
 
@@ -125,7 +131,9 @@ def load_codebook(path: Path) -> Codebook:
     try:
         return to_codebook(path.read_text(encoding="utf-8"))
     except OSError as error:
-        raise StudyError(f"codebook {path}: cannot be read ({error.strerror}); check [study] codebook") from None
+        raise StudyError(
+            f"codebook {path}: cannot be read ({error.strerror}); check [study] codebook"
+        ) from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise StudyError(f"codebook {path}: is not TOML: {error}") from None
     except (KeyError, TypeError, ValueError) as error:

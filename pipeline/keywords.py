@@ -44,7 +44,9 @@ class KeywordMatcher:
             return
         for found in self._pattern.finditer(text):
             folded = _fold(found[0])
-            yield Match(self._spelling[folded], found[0], found.start(), found.end(), folded in self._extended)
+            yield Match(
+                self._spelling[folded], found[0], found.start(), found.end(), folded in self._extended
+            )
 
     def counts_in(self, text: str) -> bool:
         """Say whether `text` holds a counted keyword."""

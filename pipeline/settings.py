@@ -48,7 +48,9 @@ def load_settings(
     return Settings(
         study=_with_urls(chosen, environment),
         database_url=database or environment.get("NANMINE_DATABASE_URL") or chosen.database_url,
-        github_tokens=_tokens(environment.get("NANMINE_GITHUB_TOKEN") or environment.get("GITHUB_TOKEN") or ""),
+        github_tokens=_tokens(
+            environment.get("NANMINE_GITHUB_TOKEN") or environment.get("GITHUB_TOKEN") or ""
+        ),
         stackexchange_key=environment.get("NANMINE_STACKEXCHANGE_KEY") or None,
         pace=_pace(environment.get("NANMINE_PACE") or str(chosen.crawl.get("pace", 1))),
         annotator=annotator or environment.get("NANMINE_ANNOTATOR") or None,

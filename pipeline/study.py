@@ -115,7 +115,9 @@ def _read(path: Path) -> dict[str, Any]:
     try:
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
-        raise StudyError(f"study {path}: cannot be read ({error.strerror}); check --study or NANMINE_STUDY") from None
+        raise StudyError(
+            f"study {path}: cannot be read ({error.strerror}); check --study or NANMINE_STUDY"
+        ) from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise StudyError(f"study {path}: is not TOML: {error}") from None
 
@@ -136,7 +138,9 @@ def _to_study(data: dict[str, Any], path: Path, folder: Path | None = None) -> S
         words = data.get("keywords", {})
         _only(words, "counted", "extended", "search", where="keywords")
         _only(data.get("database", {}), "url", where="database")
-        sources = {name: SourceSettings(name=name, **table) for name, table in data.get("sources", {}).items()}
+        sources = {
+            name: SourceSettings(name=name, **table) for name, table in data.get("sources", {}).items()
+        }
         study = Study(
             name=head["name"],
             title=head.get("title", head["name"]),
@@ -168,7 +172,9 @@ def _only(table: dict[str, Any], *known: str, where: str = "") -> None:
 def _check(study: Study) -> None:
     for source in study.sources.values():
         if source.service not in SERVICES:
-            raise ValueError(f"[sources.{source.name}] service {source.service!r} is not one of {', '.join(SERVICES)}")
+            raise ValueError(
+                f"[sources.{source.name}] service {source.service!r} is not one of {', '.join(SERVICES)}"
+            )
         if not source.url.startswith(("https://", "http://")):
             raise ValueError(f"[sources.{source.name}] url {source.url!r} is not an http address")
     for service, names in study.criteria.items():

@@ -93,9 +93,9 @@ def _inline_code(body: str, begin: int, end: int, children: Any) -> Iterator[tup
         if child.type != "code_inline":
             continue
         written = r"\s+".join(re.escape(word) for word in child.content.split())
-        found = re.compile(f"(?<!`){re.escape(child.markup)}\\s*({written})\\s*{re.escape(child.markup)}(?!`)").search(
-            body, begin, end
-        )
+        found = re.compile(
+            f"(?<!`){re.escape(child.markup)}\\s*({written})\\s*{re.escape(child.markup)}(?!`)"
+        ).search(body, begin, end)
         if found:
             yield found.start(1), found.end(1)
             begin = found.end()

@@ -4,10 +4,6 @@ from __future__ import annotations
 
 from alembic import context
 
-import db.crawls
-import db.labels
-import db.proposals
-import db.threads  # noqa: F401  (registers the tables)
 from db.base import Base
 
 context.configure(
