@@ -1,11 +1,12 @@
 """A local HTTP server for one sandboxed service: plain standard library, one thread a connection.
 
-A service is a pure function from request to response over a world and a clock; faults are scripted
+A service is a function from request to response over a world and a clock; faults are scripted
 beside it and come before it answers.
 """
 
 from __future__ import annotations
 
+import socket
 import threading
 from collections import Counter
 from collections.abc import Callable
@@ -14,7 +15,12 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Protocol
 from urllib.parse import parse_qs, urlsplit
 
+from db.errors import NanmineError
 from pipeline.transport import Clock, SystemClock
+
+
+class SandboxError(NanmineError):
+    """The sandbox cannot be served, or was asked for something it does not hold."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +41,10 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Response:
-    """One response; `truncate_at` cuts the body short of its Content-Length, `drop` answers nothing."""
+    """One response; `truncate_at` cuts the body short of its Content-Length, `drop` answers nothing.
+
+    `delay` is in seconds of real time.
+    """
 
     status: int = 200
     body: bytes = b""
@@ -58,11 +67,25 @@ class Service(Protocol):
 
 @dataclass
 class Fault:
-    """A scripted fault: the next `times` requests that `matches` get what `response` makes of them."""
+    """A scripted fault: the next `times` requests that `matches` get what `response` makes of them.
+
+    The first `after` matching requests are spared. A response of None lets the service answer.
+    """
 
     matches: Callable[[Request], bool]
     response: Callable[[Request], Response | None]
     times: int = 1
+    after: int = 0
+
+    def strikes(self, request: Request) -> bool:
+        """Return whether this request meets the fault, and count it."""
+        if self.times <= 0 or not self.matches(request):
+            return False
+        if self.after > 0:
+            self.after -= 1
+            return False
+        self.times -= 1
+        return True
 
 
 class ServiceServer:
@@ -74,11 +97,11 @@ class ServiceServer:
         self.counts: Counter[str] = Counter()
         self.log: list[Request] = []
         self._lock = threading.Lock()
-        self._server = ThreadingHTTPServer(("127.0.0.1", port), self._handler())
-        self._server.daemon_threads = True
+        self._connections: set[socket.socket] = set()
+        self._server = _listen(port, self._handler())
         self.url = f"http://127.0.0.1:{self._server.server_address[1]}"
         service.base_url = self.url
-        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True)
+        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True)
 
     @property
     def requests(self) -> int:
@@ -90,9 +113,12 @@ class ServiceServer:
         self._thread.start()
 
     def stop(self) -> None:
-        """Stop serving and free the port."""
-        self._server.shutdown()
+        """Stop serving, end the open connections and free the port."""
+        if self._thread.is_alive():
+            self._server.shutdown()
         self._server.server_close()
+        for connection in list(self._connections):
+            _hang_up(connection)
 
     def answer(self, request: Request) -> Response:
         """Return the scripted fault's response, or the service's own; one request at a time."""
@@ -100,53 +126,98 @@ class ServiceServer:
             self.counts[request.path] += 1
             self.log.append(request)
             for fault in self.faults:
-                if fault.times > 0 and fault.matches(request):
-                    fault.times -= 1
-                    response = fault.response(request)
-                    if response is not None:
-                        return response
+                response = fault.response(request) if fault.strikes(request) else None
+                if response is not None:
+                    return response
             return self.service.answer(request)
 
     def _handler(self) -> type[BaseHTTPRequestHandler]:
         server = self
 
-        class Handler(BaseHTTPRequestHandler):
-            protocol_version = "HTTP/1.1"
-
-            def do_GET(self) -> None:
-                self._serve()
-
-            do_POST = do_HEAD = do_PUT = do_GET  # noqa: N815
-
-            def _serve(self) -> None:
-                parts = urlsplit(self.path)
-                length = int(self.headers.get("Content-Length") or 0)
-                request = Request(
-                    self.command,
-                    parts.path,
-                    parse_qs(parts.query, keep_blank_values=True),
-                    {name.lower(): value for name, value in self.headers.items()},
-                    self.rfile.read(length),
-                    self.client_address[0],
-                )
-                self._send(server.answer(request))
-
-            def _send(self, response: Response) -> None:
-                if response.drop:
-                    self.close_connection = True
-                    return
-                if response.delay:
-                    SystemClock().sleep(response.delay)
-                self.send_response(response.status)
-                for name, value in response.headers.items():
-                    self.send_header(name, value)
-                self.send_header("Content-Length", str(len(response.body)))
-                self.end_headers()
-                self.wfile.write(response.body[: response.truncate_at])
-                if response.truncate_at is not None:
-                    self.close_connection = True
-
-            def log_message(self, format: str, *args: object) -> None:
-                """Keep quiet: requests are counted, not printed."""
+        class Handler(_Handler):
+            answer = staticmethod(server.answer)
+            connections = server._connections
 
         return Handler
+
+
+class _Handler(BaseHTTPRequestHandler):
+    """Turns HTTP into requests and responses; every answer leaves in one write."""
+
+    protocol_version = "HTTP/1.1"
+    wbufsize = -1
+    disable_nagle_algorithm = True
+    answer: Callable[[Request], Response]
+    connections: set[socket.socket]
+
+    def setup(self) -> None:
+        super().setup()
+        self.connections.add(self.connection)
+
+    def finish(self) -> None:
+        self.connections.discard(self.connection)
+        try:
+            super().finish()
+        except OSError:  # the client went away first
+            self.close_connection = True
+
+    def handle(self) -> None:
+        try:
+            super().handle()
+        except OSError:
+            self.close_connection = True
+
+    def do_GET(self) -> None:
+        self._send(self.answer(self._request()))
+
+    do_POST = do_HEAD = do_PUT = do_PATCH = do_DELETE = do_GET  # noqa: N815
+
+    def log_message(self, format: str, *args: object) -> None:
+        """Keep quiet: requests are counted, not printed."""
+
+    def _request(self) -> Request:
+        parts = urlsplit(self.path)
+        length = int(self.headers.get("Content-Length") or 0)
+        return Request(
+            self.command,
+            parts.path,
+            parse_qs(parts.query, keep_blank_values=True),
+            {name.lower(): value for name, value in self.headers.items()},
+            self.rfile.read(length),
+            self.client_address[0],
+        )
+
+    def _send(self, response: Response) -> None:
+        if response.drop:
+            self.close_connection = True
+            return
+        if response.delay:
+            SystemClock().sleep(response.delay)
+        self.send_response(response.status)
+        for name, value in response.headers.items():
+            self.send_header(name, value)
+        if response.status != 304:
+            self.send_header("Content-Length", str(len(response.body)))
+        self.end_headers()
+        if self.command != "HEAD" and response.status != 304:
+            self.wfile.write(response.body[: response.truncate_at])
+        self.wfile.flush()
+        self.close_connection = self.close_connection or response.truncate_at is not None
+
+
+def _listen(port: int, handler: type[BaseHTTPRequestHandler]) -> ThreadingHTTPServer:
+    try:
+        server = ThreadingHTTPServer(("127.0.0.1", port), handler)
+    except (OSError, OverflowError) as error:
+        raise SandboxError(
+            f"sandbox: cannot serve on port {port}: {error}; choose another --port-base"
+        ) from None
+    server.daemon_threads = True
+    return server
+
+
+def _hang_up(connection: socket.socket) -> None:
+    try:
+        connection.shutdown(socket.SHUT_RDWR)
+    except OSError:  # already gone
+        return
