@@ -161,7 +161,7 @@ ADVICE = {
     r"unable to open database file": "check that the folder exists and can be written",
     r"not a database|malformed": "name another file, or restore this one",
     r"readonly|read-only": "make it writable, or name another with --database",
-    r"connection failed|could not connect|Connection refused": "check that the server runs and the URL is right",
+    r"connection failed|could not connect|[Cc]onnection refused": "check the URL and that the server runs",
     r"no such table|does not exist": "it is not nanmine's, or is damaged; run: nanmine db check",
 }
 

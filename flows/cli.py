@@ -104,7 +104,7 @@ def run(arguments: Sequence[str] | None = None) -> int:
     except OSError as error:
         where = f"{error.filename}: " if error.filename else ""
         return _fail(f"{where}{error.strerror or error}", 1, error)
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001 (no person should meet a traceback)
         return _fail(f"unexpected {type(error).__name__}: {error}; NANMINE_DEBUG=1 shows where", 1, error)
 
 

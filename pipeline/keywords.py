@@ -36,7 +36,6 @@ class KeywordMatcher:
         self._spelling = {_fold(word): word for word in words}
         self._extended = {_fold(word) for word in self.extended} - {_fold(word) for word in self.counted}
         self._pattern = _compile(words)
-        self._counted_pattern = _compile(sorted(self.counted, key=len, reverse=True))
 
     def find(self, text: str) -> Iterator[Match]:
         """Yield every match in `text`, left to right."""
@@ -48,9 +47,9 @@ class KeywordMatcher:
                 self._spelling[folded], found[0], found.start(), found.end(), folded in self._extended
             )
 
-    def counts_in(self, text: str) -> bool:
-        """Say whether `text` holds a counted keyword."""
-        return self._counted_pattern is not None and self._counted_pattern.search(text) is not None
+    def occurs_in(self, text: str) -> bool:
+        """Say whether `text` holds any keyword, counted or extended."""
+        return self._pattern is not None and self._pattern.search(text) is not None
 
 
 def _fold(word: str) -> str:

@@ -6,6 +6,7 @@ otherwise); tables merge key by key, lists and values replace. Unknown keys are 
 
 from __future__ import annotations
 
+import hashlib
 import tomllib
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -72,6 +73,14 @@ class Study:
     def libraries(self) -> tuple[str, ...]:
         """Every library that a stratum names, sorted."""
         return tuple(sorted({stratum.library for stratum in self.strata}))
+
+    @cached_property
+    def rules_digest(self) -> str:
+        """Digests all that decides about a stored thread: keywords, criteria, sources, strata."""
+        services = {name: source.service for name, source in self.sources.items()}
+        strata = [(stratum.code, stratum.source, stratum.library) for stratum in self.strata]
+        rules = (self.keywords.counted, self.keywords.extended, self.criteria, services, strata)
+        return hashlib.sha256(repr(rules).encode()).hexdigest()
 
     def stratum(self, code: str) -> Stratum:
         """Return the stratum with `code`; StudyError if there is none."""
