@@ -74,4 +74,6 @@ class World:
 
     def threads_of(self, service: str) -> tuple[WorldThread, ...]:
         """Return the threads of one service, oldest first."""
-        return tuple(sorted((t for t in self.threads if t.service == service), key=lambda t: (t.created_at, t.id)))
+        return tuple(
+            sorted((t for t in self.threads if t.service == service), key=lambda t: (t.created_at, t.id))
+        )
