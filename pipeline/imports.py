@@ -8,13 +8,13 @@ from __future__ import annotations
 import gzip
 import json
 import zlib
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from itertools import islice
 from pathlib import Path
-from typing import IO, Any
+from typing import Any, BinaryIO
 
 from sqlalchemy.orm import Session
 
@@ -62,16 +62,24 @@ POST_FIELDS = frozenset(
 
 @dataclass(slots=True)
 class ImportReport:
-    """What an import did: threads new, changed, unchanged, outside the study's sources, and lines skipped.
+    """What an import did, by source; `outside` counts threads of no source of the study.
 
     `runs` holds the run of each source that brought something new; an import that brings nothing
     leaves no row.
     """
 
-    counts: Counts = field(default_factory=Counts)
+    counts: defaultdict[str, Counts] = field(default_factory=lambda: defaultdict(Counts))
     skipped: list[str] = field(default_factory=list)
     outside: Counter[str] = field(default_factory=Counter)
     runs: dict[str, int] = field(default_factory=dict)
+
+    @property
+    def total(self) -> Counts:
+        """The counts of all sources together."""
+        total = Counts()
+        for counts in self.counts.values():
+            total.add(counts)
+        return total
 
 
 def import_files(
@@ -97,8 +105,8 @@ def import_files(
                 _store(session, study, batch, report)
             progress(len(batch))
     with database.writing() as session:
-        for run_id in report.runs.values():
-            end_run(session, run_id, "finished", asdict(report.counts))
+        for source, run_id in report.runs.items():
+            end_run(session, run_id, "finished", asdict(report.counts[source]))
     return report
 
 
@@ -121,7 +129,7 @@ def _store(session: Session, study: Study, batch: Sequence[Line], report: Import
             report.outside[source] += len(found)
         payloads = _keep_lines(session, source, found, report)
         threads = [(thread, payload) for (thread, _), payload in zip(found, payloads, strict=True)]
-        report.counts.add(upsert_threads(session, study, threads, author_key(session)))
+        report.counts[source].add(upsert_threads(session, study, threads, author_key(session)))
 
 
 def _keep_lines(
@@ -152,7 +160,7 @@ def read_threads(path: Path, study: Study) -> Iterator[Line]:
         raise InputError(f"{path}: cannot be read: {reason}; what came before it is kept") from None
 
 
-def _open(path: Path) -> IO[bytes]:
+def _open(path: Path) -> BinaryIO | gzip.GzipFile:
     with path.open("rb") as file:
         packed = file.read(2) == b"\x1f\x8b"
     return gzip.open(path, "rb") if packed else path.open("rb")

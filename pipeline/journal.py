@@ -77,9 +77,8 @@ def keep_payloads(
         if digest not in known
     }
     if missing:
-        statement = insert(RawPayload).returning(RawPayload.id, sort_by_parameter_order=True)
-        ids = session.scalars(statement, list(missing.values())).all()
-        known |= dict(zip(missing, ids, strict=True))
+        session.execute(insert(RawPayload), list(missing.values()))
+        known |= known_payloads(session, list(missing))
     return [known[digest] for digest in digests]
 
 

@@ -12,7 +12,7 @@ import json
 import re
 import secrets
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import delete, insert, select, tuple_, update
@@ -69,12 +69,13 @@ def upsert_threads(
     latest = {(thread.source, thread.external_id): (thread, payload) for thread, payload in threads}
     stored = _stored(session, list(latest))
     fresh: list[Fresh] = []
+    seen_again: list[tuple[int, int | None]] = []
     for identity, (thread, payload) in latest.items():
         thread = _cleaned(thread, key)
         digest = _digest(thread, study)
         if identity in stored and stored[identity].content_sha256 == digest:
             counts.unchanged += 1
-            _remember_provenance(session, [(stored[identity].id, payload)])
+            seen_again.append((stored[identity].id, payload))
         elif identity in stored:
             counts.changed += 1
             _change(session, study, stored[identity].id, thread, payload, digest)
@@ -82,6 +83,7 @@ def upsert_threads(
             counts.new += 1
             fresh.append((thread, payload, digest))
     _add(session, study, fresh)
+    _remember_provenance(session, seen_again)
     return counts
 
 
@@ -151,12 +153,19 @@ def _cleaned(thread: ThreadRecord, key: bytes) -> ThreadRecord:
 
 
 def _digest(thread: ThreadRecord, study: Study) -> str:
-    content = [asdict(thread), TEXT_VERSION, study.rules_digest]
-    return hashlib.sha256(json.dumps(content, default=str, ensure_ascii=False).encode()).hexdigest()
+    content = json.dumps([thread, TEXT_VERSION, study.rules_digest], default=_plain, ensure_ascii=False)
+    return hashlib.sha256(content.encode()).hexdigest()
+
+
+def _plain(value: Any) -> Any:
+    """Return what JSON can hold of a record or a time."""
+    if isinstance(value, ThreadRecord | PostRecord):
+        return [getattr(value, name) for name in value.__slots__]
+    return value.isoformat()
 
 
 def _add(
-    session: Session, study: Study, fresh: list[tuple[ThreadRecord, int | None, dict[str, Any]]]
+    session: Session, study: Study, fresh: list[Fresh]
 ) -> None:
     if not fresh:
         return
@@ -165,7 +174,9 @@ def _add(
         _thread_row(thread, payload) | {"content_sha256": digest, "candidate": found.candidate}
         for (thread, payload, digest), found in zip(fresh, derived, strict=True)
     ]
-    ids = session.scalars(insert(Thread).returning(Thread.id, sort_by_parameter_order=True), rows).all()
+    session.execute(insert(Thread), rows)
+    stored = _stored(session, [(thread.source, thread.external_id) for thread, _, _ in fresh])
+    ids = [stored[thread.source, thread.external_id].id for thread, _, _ in fresh]
     parts = [(id_, thread, found) for id_, (thread, _, _), found in zip(ids, fresh, derived, strict=True)]
     _add_parts(session, parts)
     _remember_provenance(session, [(id_, payload) for id_, (_, payload, _) in zip(ids, fresh, strict=True)])
@@ -200,10 +211,11 @@ def _thread_row(thread: ThreadRecord, payload: int | None) -> dict[str, Any]:
 def _add_parts(session: Session, parts: list[tuple[int, ThreadRecord, Derived]]) -> None:
     """Insert posts, matches, criteria and strata of threads that have none."""
     posts = [row for id_, thread, _ in parts for row in _post_rows(id_, thread)]
-    post_ids: dict[tuple[int, int], int] = {}
     if posts:
-        ids = session.scalars(insert(Post).returning(Post.id, sort_by_parameter_order=True), posts).all()
-        post_ids = {(row["thread_id"], row["position"]): id_ for id_, row in zip(ids, posts, strict=True)}
+        session.execute(insert(Post), posts)
+    matched = [id_ for id_, _, found in parts if found.matches]
+    places = select(Post.thread_id, Post.position, Post.id).where(Post.thread_id.in_(matched))
+    post_ids = {(row.thread_id, row.position): row.id for row in session.execute(places)}
     matches = [
         match | {"thread_id": id_, "post_id": None if position is None else post_ids[id_, position]}
         for id_, _, found in parts

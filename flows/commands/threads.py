@@ -32,7 +32,7 @@ def import_threads(context: click.Context, files: tuple[Path, ...], strict: bool
         click.echo(f"skipped {line}", err=True)
     for source, number in sorted(report.outside.items()):
         click.echo(f"{number} threads of {source}: not a source of this study, in no stratum", err=True)
-    counts = report.counts
+    counts = report.total
     click.echo(
         f"{counts.new} new, {counts.changed} changed, {counts.unchanged} unchanged,"
         f" {len(report.skipped)} lines skipped"
