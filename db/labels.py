@@ -29,6 +29,7 @@ KINDS = (
     "proposal", "resolution", "reveal", "reopen",
 )  # fmt: skip
 VERDICTS = ("valid", "invalid", "unsure", "parked", "withdrawn", "agree", "discard", "defer")
+DETAILS = "verdict = 'valid' or (fix_pattern is null and function is null)"
 GENESIS = "0" * 64
 UNHASHED = frozenset(("id", "thread_id", "hash"))
 
@@ -51,7 +52,7 @@ class LabelEvent(Base):
         CheckConstraint(f"verdict in {VERDICTS}", name="verdict"),
         CheckConstraint("(verdict = 'valid') = (root_cause is not null)", name="cause_of_valid"),
         CheckConstraint("(verdict = 'invalid') = (reason is not null)", name="reason_of_invalid"),
-        CheckConstraint("verdict = 'valid' or (fix_pattern is null and function is null)", name="details_of_valid"),
+        CheckConstraint(DETAILS, name="details_of_valid"),
         Index(None, "thread_url"),
         Index(
             "uq_label_event_first",
@@ -208,12 +209,13 @@ def import_final_labels(
 ) -> int:
     """Append one imported label for each thread that has no such label yet; return how many changed."""
     history = read_history(session)
+    live = {url: thread.imported for url, thread in history.threads.items()}
     changed = 0
     for thread, label in labels:
-        known = history.threads[thread.url].imported if thread.url in history.threads else None
+        known = live.get(thread.url)
         if known is not None and known.label == label:
             continue
-        append_event(
+        live[thread.url] = append_event(
             session,
             "import",
             thread=thread,

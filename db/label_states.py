@@ -1,0 +1,395 @@
+"""What the events of labeling amount to: a pure fold, the same whatever order they arrived in.
+
+Nothing here reads a database. An event is superseded by the one that names it, so the live events
+are the ends of chains; two live ends of one chain are a fork, reported and never settled here.
+
+A thread moves through these states: drawn, single (one of two blind labels), labeled (waits for its
+check), parked (waits for a category), disputed, forked, and the settled ones: agreed, checked,
+joint, adjudicated, imported, unchecked (a rejection nobody checks), discarded.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, fields
+from datetime import datetime
+from typing import Any
+
+from db.records import Label
+
+PHASES = ("imported", "pilot", "discussion", "independent", "blind")  # a later one outweighs an earlier
+SETTLED = ("agreed", "checked", "joint", "adjudicated", "imported", "unchecked", "discarded")
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """One row of the event table as a value."""
+
+    id: int
+    uid: str
+    origin: str
+    sequence: int
+    kind: str
+    thread_id: int | None
+    thread_url: str | None
+    annotator: str | None
+    phase: str | None
+    verdict: str | None
+    reason: str | None
+    root_cause: str | None
+    fix_pattern: str | None
+    function: str | None
+    codebook: str | None
+    content_sha256: str | None
+    supersedes: str | None
+    payload: dict[str, Any]
+    simulated: bool
+    at: datetime
+    previous_hash: str
+    hash: str
+
+    @property
+    def label(self) -> Label | None:
+        """The label the event gives, or None where its verdict is no label."""
+        if self.verdict not in ("valid", "invalid"):
+            return None
+        return Label(self.verdict == "valid", self.reason, self.root_cause, self.fix_pattern, self.function)
+
+    def row(self) -> dict[str, Any]:
+        """Return the columns by name."""
+        return {column.name: getattr(self, column.name) for column in fields(self)}
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """The part of the protocol that decides states; `labeling.protocol` explains every key."""
+
+    protocol: str = "faithful"
+    raters: int = 2
+    check_invalid: bool = False
+    check_fix_pattern: bool = False
+    replace_discarded: bool = False
+    pilot_counts: bool = True
+    quotas: Mapping[str, int] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, payload: Mapping[str, Any]) -> Rules:
+        """Return the rules in the payload of a setup event, whose other keys matter elsewhere."""
+        names = {key.name for key in fields(cls)}
+        return cls(**{key: value for key, value in payload.items() if key in names})
+
+
+@dataclass(slots=True)
+class Person:
+    """Somebody who labels, under a handle; `roles` maps a role to its strata (none: all of them)."""
+
+    handle: str
+    roles: dict[str, tuple[str, ...]]
+    simulated: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """Where a thread stands: its state, its label if it has one, and the votes that rests on.
+
+    `how` is set where the label is settled. `basis` holds the uids of the live votes and checks.
+    """
+
+    state: str
+    label: Label | None = None
+    how: str | None = None
+    simulated: bool = False
+    basis: frozenset[str] = frozenset()
+
+
+@dataclass(slots=True)
+class ThreadHistory:
+    """The live events of one thread."""
+
+    url: str
+    thread_id: int | None
+    draws: list[Event] = field(default_factory=list)
+    decisions: list[Event] = field(default_factory=list)
+    checks: list[Event] = field(default_factory=list)
+    adjudications: list[Event] = field(default_factory=list)
+    imports: list[Event] = field(default_factory=list)
+    reopenings: list[Event] = field(default_factory=list)
+    reveals: list[Event] = field(default_factory=list)
+
+    @property
+    def imported(self) -> Event | None:
+        """The live imported final label."""
+        return self.imports[-1] if self.imports else None
+
+    @property
+    def phase(self) -> str | None:
+        """The phase whose votes count: the last that has any."""
+        phases = [phase for phase in PHASES if any(vote.phase == phase for vote in self.decisions)]
+        return phases[-1] if phases else None
+
+    def heads(self, annotator: str, phase: str) -> list[Event]:
+        """Return the live decisions of one person in one phase: one, none, or several after a fork."""
+        return [event for event in self.decisions if event.annotator == annotator and event.phase == phase]
+
+    @property
+    def votes(self) -> dict[str, Event]:
+        """The vote of each person in the phase that counts; a discussion keeps unchanged pilot votes."""
+        phase = self.phase
+        taken = ("pilot", "discussion") if phase == "discussion" else (phase,)
+        votes: dict[str, Event] = {}
+        for name in taken:
+            votes |= {str(event.annotator): event for event in self.decisions if event.phase == name}
+        return votes
+
+    @property
+    def forks(self) -> list[list[Event]]:
+        """Each set of live ends that one person has in one phase, where there are several."""
+        ends: dict[tuple[str | None, str | None], list[Event]] = defaultdict(list)
+        for event in self.decisions:
+            ends[event.annotator, event.phase].append(event)
+        return [events for events in ends.values() if len(events) > 1]
+
+
+HELD = {
+    "draw": "draws",
+    "decision": "decisions",
+    "check": "checks",
+    "adjudication": "adjudications",
+    "import": "imports",
+    "reopen": "reopenings",
+    "reveal": "reveals",
+}
+
+
+class History:
+    """All events of labeling folded into people, codebooks, proposals and threads."""
+
+    def __init__(self, events: Iterable[Event]) -> None:
+        self.events = sorted(events, key=lambda event: (event.at, event.origin, event.sequence))
+        self.by_uid = {event.uid: event for event in self.events}
+        self.people: dict[str, Person] = {}
+        self.codebooks: list[Event] = []
+        self.proposals: list[Event] = []
+        self.resolutions: dict[str, Event] = {}
+        self.threads: dict[str, ThreadHistory] = {}
+        self.setup: dict[str, Any] = {}
+        self._replaced = _replaced(self.events)
+        for event in self.events:
+            self._take(event)
+        self.rules = Rules.of(self.setup)
+        self._merged = _merges(self.codebooks)
+        self._outcomes: dict[str, Outcome] = {}
+        self._surplus: dict[str, frozenset[str]] = {}
+
+    def _take(self, event: Event) -> None:
+        if event.kind == "setup":
+            self.setup = event.payload
+        elif event.kind == "annotator":
+            self._take_person(event)
+        elif event.kind == "codebook":
+            self.codebooks.append(event)
+        elif event.kind == "proposal":
+            self.proposals.append(event)
+        elif event.kind == "resolution":
+            self.resolutions[event.payload["proposal"]] = event
+        elif event.thread_url is not None:
+            self._take_of_thread(event)
+
+    def _take_person(self, event: Event) -> None:
+        handle = str(event.annotator)
+        person = self.people.setdefault(handle, Person(handle, {}, event.simulated))
+        if event.payload["role"] is None:
+            person.roles.clear()
+        else:
+            person.roles[event.payload["role"]] = tuple(event.payload.get("strata", ()))
+
+    def _take_of_thread(self, event: Event) -> None:
+        url = str(event.thread_url)
+        thread = self.threads.setdefault(url, ThreadHistory(url, event.thread_id))
+        thread.thread_id = thread.thread_id or event.thread_id
+        live = event.uid not in self._replaced and event.verdict != "withdrawn"
+        if live and not (event.kind == "draw" and _drawn_before(thread, event)):
+            getattr(thread, HELD[event.kind]).append(event)
+
+    def outcome(self, url: str) -> Outcome:
+        """Return where the thread stands; `drawn` for one that nobody has labelled."""
+        if url not in self._outcomes:
+            self._outcomes[url] = self._outcome_or_imported(self.threads[url])
+        return self._outcomes[url]
+
+    def _outcome_or_imported(self, thread: ThreadHistory) -> Outcome:
+        outcome = self._outcome(thread)
+        if outcome.how is None and outcome.state != "discarded" and thread.imported is not None:
+            imported = thread.imported
+            return Outcome("imported", self.merged(imported.label), "imported", imported.simulated)
+        return outcome
+
+    def _outcome(self, thread: ThreadHistory) -> Outcome:
+        votes = self.standing_votes(thread)
+        if not votes:
+            return Outcome("drawn")
+        checks = self._checks_of(thread, votes)
+        basis = frozenset(event.uid for event in (*votes.values(), *checks))
+        simulated = any(event.simulated for event in (*votes.values(), *checks))
+        if any(vote.phase == thread.phase for ends in thread.forks for vote in ends):
+            return Outcome("forked", basis=basis)
+        ruling = self._ruling(thread, basis)
+        if ruling is not None:
+            return self._ruled(ruling, basis, simulated)
+        if any(vote.verdict == "parked" for vote in votes.values()):
+            return Outcome("parked", basis=basis)
+        state, label, how = self._state(thread, list(votes.values()), checks)
+        return Outcome(state, self.merged(label), how, simulated, basis)
+
+    def _state(
+        self, thread: ThreadHistory, votes: list[Event], checks: list[Event]
+    ) -> tuple[str, Label | None, str | None]:
+        first = min(votes, key=lambda vote: (vote.at, vote.uid))
+        if self.rules.protocol == "faithful" and thread.phase == "pilot":
+            return ("joint", first.label, "joint") if first.label else ("disputed", None, None)
+        if self._is_half(thread, votes):
+            return "single", None, None
+        if self._differ(votes, checks):
+            return "disputed", None, None
+        if len(votes) > 1:
+            return "agreed", first.label, "agreed"
+        if checks:
+            return "checked", first.label, "checked"
+        if first.verdict == "invalid" and not self.rules.check_invalid:
+            return "unchecked", first.label, "unchecked"
+        return "labeled", first.label, None
+
+    def _differ(self, votes: list[Event], checks: list[Event]) -> bool:
+        undecided = any(vote.label is None for vote in votes)
+        return undecided or len({self.category(event) for event in (*votes, *checks)}) > 1
+
+    def _is_half(self, thread: ThreadHistory, votes: list[Event]) -> bool:
+        owner_alone = self.rules.protocol == "faithful" and thread.phase == "independent"
+        return not owner_alone and len(votes) < self.rules.raters
+
+    def standing_votes(self, thread: ThreadHistory) -> dict[str, Event]:
+        """Return the votes that count; one that waited for a category is void once that is resolved."""
+        resolved = self.resolutions
+        return {
+            who: vote for who, vote in thread.votes.items() if vote.payload.get("proposal") not in resolved
+        }
+
+    def _checks_of(self, thread: ThreadHistory, votes: Mapping[str, Event]) -> list[Event]:
+        """Return the live checks of the votes as they stand; a check of a replaced vote is void."""
+        standing = {vote.uid for vote in votes.values()}
+        return [check for check in thread.checks if check.payload["decision"] in standing]
+
+    def _ruling(self, thread: ThreadHistory, basis: frozenset[str]) -> Event | None:
+        """Return the live adjudication that rests on exactly these votes and checks, if there is one."""
+        standing = [event for event in thread.adjudications if frozenset(event.payload["basis"]) == basis]
+        return standing[-1] if standing and standing[-1].verdict != "defer" else None
+
+    def _ruled(self, ruling: Event, basis: frozenset[str], simulated: bool) -> Outcome:
+        simulated = simulated or ruling.simulated
+        if ruling.verdict == "discard":
+            return Outcome("discarded", simulated=simulated, basis=basis)
+        return Outcome("adjudicated", self.merged(ruling.label), "adjudicated", simulated, basis)
+
+    def is_stale(self, url: str) -> bool:
+        """Say whether the thread was adjudicated on votes that have changed since."""
+        thread = self.threads[url]
+        rulings = [event for event in thread.adjudications if event.verdict != "defer"]
+        return bool(rulings) and self._ruling(thread, self._outcome(thread).basis) is None
+
+    def category(self, event: Event) -> tuple[str, ...]:
+        """Return what has to be equal for agreement: the cause or the rejection, never memo or reason."""
+        if event.verdict == "agree":
+            return self.category(self.by_uid[event.payload["decision"]])
+        label = self.merged(event.label)
+        if label is None or not label.valid:
+            return (str(event.verdict),)
+        fix = (label.fix_pattern or "",) if self.rules.check_fix_pattern else ()
+        return ("valid", str(label.root_cause), *fix)
+
+    def merged(self, label: Label | None) -> Label | None:
+        """Return the label with its cause as later codebooks merged it."""
+        if label is None or label.root_cause not in self._merged:
+            return label
+        cause = self._merged[label.root_cause]
+        return Label(label.valid, label.reason, cause, label.fix_pattern, label.function)
+
+    def strata_of(self, url: str) -> tuple[str, ...]:
+        """Return the strata the thread was drawn for and had room in when it was labelled, sorted."""
+        thread = self.threads[url]
+        drawn = {stratum for draw in thread.draws for stratum in draw.payload["strata"]}
+        if thread.phase in ("pilot", "discussion") and not self.rules.pilot_counts:
+            return ()
+        for vote in thread.votes.values():
+            drawn -= set(vote.payload.get("full", ()))
+        return tuple(sorted(drawn))
+
+    def counted_strata(self, url: str) -> tuple[str, ...]:
+        """Return the strata the thread counts in: of those drawn past the quota, the last are left out."""
+        return tuple(stratum for stratum in self.strata_of(url) if url not in self.surplus(stratum))
+
+    def surplus(self, stratum: str) -> frozenset[str]:
+        """Return the settled valid threads beyond the quota of a stratum, by their place in the draw."""
+        if stratum not in self._surplus:
+            quota = self.rules.quotas.get(stratum)
+            self._surplus[stratum] = frozenset(() if quota is None else self.valid_in(stratum)[quota:])
+        return self._surplus[stratum]
+
+    def valid_in(self, stratum: str) -> list[str]:
+        """Return the threads drawn for a stratum that are settled as valid, in drawing order."""
+        return [url for url in self.drawn_in(stratum) if _is_final_valid(self.outcome(url))]
+
+    def drawn_in(self, stratum: str) -> list[str]:
+        """Return the threads that can count in a stratum, the pilot first, then in drawing order."""
+        places = []
+        for thread in self.threads.values():
+            draws = [draw for draw in thread.draws if stratum in draw.payload["strata"]]
+            if draws and stratum in self.strata_of(thread.url):
+                first = min((draw.phase != "pilot", draw.payload["position"]) for draw in draws)
+                places.append((first, thread.url))
+        return [url for _, url in sorted(places)]
+
+    def spent(self, stratum: str) -> int:
+        """Return how many places of the stratum's quota are taken, imported labels apart.
+
+        A valid label takes its place when it is given. Where discarded threads are not replaced,
+        one that an adjudication discards or rejects keeps the place it took.
+        """
+        return sum(self._takes_place(url) for url in self.drawn_in(stratum))
+
+    def _takes_place(self, url: str) -> bool:
+        votes = self.threads[url].votes.values()
+        outcome = self.outcome(url)
+        if outcome.state in ("discarded", "adjudicated") and self.rules.replace_discarded:
+            return _is_final_valid(outcome)
+        if self.rules.protocol == "faithful":
+            return any(vote.verdict == "valid" for vote in votes) or _is_final_valid(outcome)
+        return _is_final_valid(outcome)
+
+
+def _is_final_valid(outcome: Outcome) -> bool:
+    return outcome.how is not None and outcome.label is not None and outcome.label.valid
+
+
+def _drawn_before(thread: ThreadHistory, event: Event) -> bool:
+    """Say whether the thread is already drawn for this stratum: two databases draw the same prefix."""
+    key = (event.phase, event.payload["strata"])
+    return any((draw.phase, draw.payload["strata"]) == key for draw in thread.draws)
+
+
+def _replaced(events: Iterable[Event]) -> set[str]:
+    replaced: set[str] = set()
+    for event in events:
+        if event.supersedes:
+            replaced.add(event.supersedes)
+        replaced.update(event.payload.get("resolves", ()))
+    return replaced
+
+
+def _merges(codebooks: Iterable[Event]) -> dict[str, str]:
+    """Return the map from each merged code to the code it stands for today, through all versions."""
+    merged: dict[str, str] = {}
+    for event in codebooks:
+        step = event.payload.get("merges", {})
+        merged = {old: step.get(new, new) for old, new in merged.items()} | step
+    return merged
