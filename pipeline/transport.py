@@ -20,6 +20,7 @@ from pipeline.errors import QuotaExhausted, Unreachable
 ATTEMPTS = 6
 FIRST_BACKOFF = 1.0  # seconds; doubles with each try
 LONGEST_BACKOFF = 60.0
+NAMED_WAITS = 20  # waits that a server names for one request before it counts as unreachable
 MAX_BODY = 32 * 2**20  # bytes of one decoded answer
 
 
@@ -42,7 +43,8 @@ class Again:
     """The answer is worth another try.
 
     `limit` names the quota that was hit, `until` when the server says it is free again. Without
-    `until` the wait is ours: a growing back-off, at least `at_least` seconds.
+    `until`, or with one that has passed, the wait is ours: it starts at `at_least` seconds, or a
+    second, and doubles with each try.
     """
 
     reason: str
@@ -103,17 +105,20 @@ class Transport:
     pace: float = 1.0
     max_wait: float | None = None
     requests: int = 0
-    _free_at: dict[str, datetime] = field(default_factory=dict)
+    _held: dict[str, tuple[datetime, str]] = field(default_factory=dict)
 
-    def ask(self, send: Callable[[], Answer], judge: Callable[[Answer], Judgement], what: str, lane: str = "") -> Answer:
+    def ask(
+        self, send: Callable[[], Answer], judge: Callable[[Answer], Judgement], what: str, lane: str = ""
+    ) -> Answer:
         """Return the first good answer.
 
         `send` raises OSError-like network faults as `NetworkFault`; `judge` may raise a SourceError,
         which ends it. `what` names the request in messages, without secrets. Requests of one `lane`
         are spaced by what `space` was told. Raises Unreachable after ATTEMPTS tries that failed on
-        their own, and QuotaExhausted for a wait beyond `max_wait`.
+        their own or NAMED_WAITS waits that the server named, and QuotaExhausted for a wait beyond
+        `max_wait`.
         """
-        attempt = 0
+        attempts = named = 0
         while True:
             self._wait_for_lane(lane)
             try:
@@ -125,32 +130,36 @@ class Transport:
                 judgement = Again(str(fault))
             if isinstance(judgement, Accepted):
                 return answer
-            attempt += 1
-            if attempt >= ATTEMPTS and judgement.until is None:
-                raise Unreachable(f"{self.source}: {what}: {judgement.reason}, {attempt} times; run again to resume")
-            self._back_off(judgement, attempt)
+            if judgement.until is not None and judgement.until > self.clock.now():
+                named += 1
+                wait = judgement.until
+            else:
+                attempts += 1
+                wait = self._own_wait(judgement.at_least, attempts)
+            if attempts >= ATTEMPTS or named >= NAMED_WAITS:
+                tries = attempts + named
+                raise Unreachable(
+                    f"{self.source}: {what}: {judgement.reason}, {tries} times; run again to resume"
+                )
+            self._wait(judgement.limit or judgement.reason, wait)
 
     def space(self, lane: str, seconds: float) -> None:
         """Keep the next request of `lane` at least `seconds` (scaled by the pace) from now."""
         self.hold(lane, self.clock.now() + timedelta(seconds=seconds * self.pace))
 
-    def hold(self, lane: str, until: datetime) -> None:
-        """Send no request of `lane` before `until`: a time that the server named."""
-        self._free_at[lane] = max(until, self._free_at.get(lane, until))
+    def hold(self, lane: str, until: datetime, why: str = "its turn") -> None:
+        """Send no request of `lane` before `until`, a time that the server named, and say `why`."""
+        if lane not in self._held or until > self._held[lane][0]:
+            self._held[lane] = (until, why)
 
     def _wait_for_lane(self, lane: str) -> None:
-        until = self._free_at.pop(lane, None)
+        until, why = self._held.pop(lane, (None, ""))
         if until is not None:
-            self._wait("its turn", until, quiet=True)
+            self._wait(why, until, quiet=True)
 
-    def _back_off(self, judgement: Again, attempt: int) -> None:
-        if judgement.until is not None:
-            until = judgement.until
-        else:
-            own = max(judgement.at_least, min(LONGEST_BACKOFF, FIRST_BACKOFF * 2 ** (attempt - 1)))
-            own *= 1 + random.random() / 4
-            until = self.clock.now() + timedelta(seconds=own * self.pace)
-        self._wait(judgement.limit or judgement.reason, until)
+    def _own_wait(self, at_least: float, attempt: int) -> datetime:
+        growing = min(max(at_least, FIRST_BACKOFF) * 2 ** (attempt - 1), max(LONGEST_BACKOFF, 16 * at_least))
+        return self.clock.now() + timedelta(seconds=growing * (1 + random.random() / 4) * self.pace)
 
     def _wait(self, why: str, until: datetime, quiet: bool = False) -> None:
         seconds = (until - self.clock.now()).total_seconds()
