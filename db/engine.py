@@ -6,6 +6,7 @@ session begins with BEGIN IMMEDIATE; on PostgreSQL it takes one advisory lock in
 
 from __future__ import annotations
 
+import fcntl
 import re
 import sqlite3
 from collections.abc import Iterator
@@ -17,7 +18,7 @@ from sqlalchemy import URL, Engine, create_engine, event, inspect, make_url, tex
 from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError
 from sqlalchemy.orm import Session
 
-from db.errors import DatabaseError
+from db.errors import DatabaseError, StoppedEarly
 
 BUSY_SECONDS = 10
 WRITER_LOCK = 0x6E616E6D  # "nanm": any constant, the same in every process
@@ -48,6 +49,38 @@ class Database:
             if session.get_bind().dialect.name == "postgresql":
                 session.execute(text("select pg_advisory_xact_lock(:lock)"), {"lock": WRITER_LOCK})
             yield session
+
+    @contextmanager
+    def exclusive(self, name: str) -> Iterator[None]:
+        """Hold the right to do `name` on this database, or raise StoppedEarly if another process does.
+
+        A process that dies lets go of it: a locked file beside the SQLite file, or an advisory lock.
+        """
+        with self._locked_file(name) if self.engine.dialect.name == "sqlite" else self._advisory(name):
+            yield
+
+    @contextmanager
+    def _locked_file(self, name: str) -> Iterator[None]:
+        if self.engine.url.database in (None, "", ":memory:"):
+            yield
+            return
+        path = Path(f"{self.engine.url.database}.{name}-lock")
+        with path.open("w") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise StoppedEarly(_busy(name, self.engine.url)) from None
+            yield
+
+    @contextmanager
+    def _advisory(self, name: str) -> Iterator[None]:
+        with explaining(self.engine.url), self.engine.connect() as connection:
+            if not connection.execute(
+                text("select pg_try_advisory_lock(hashtext(:name))"), {"name": name}
+            ).scalar():
+                raise StoppedEarly(_busy(name, self.engine.url))
+            yield
+            connection.execute(text("select pg_advisory_unlock(hashtext(:name))"), {"name": name})
 
     def close(self) -> None:
         """Close every connection."""
@@ -164,6 +197,10 @@ ADVICE = {
     r"connection failed|could not connect|[Cc]onnection refused": "check the URL and that the server runs",
     r"no such table|does not exist": "it is not nanmine's, or is damaged; run: nanmine db check",
 }
+
+
+def _busy(name: str, url: URL) -> str:
+    return f"{_name(url)}: another {name} is running on it; run again when that has ended"
 
 
 def _first_line(error: BaseException) -> str:

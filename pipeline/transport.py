@@ -90,6 +90,9 @@ class Watcher(Protocol):
     def waiting(self, source: str, why: str, until: datetime) -> None:
         """The crawl waits, why, and until when."""
 
+    def committed(self, source: str, new: int, changed: int) -> None:
+        """A page is kept; how many threads this run has added and changed so far."""
+
 
 @dataclass
 class Transport:
