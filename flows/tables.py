@@ -1,0 +1,25 @@
+"""The Prefect flow that regenerates the tables; the counting is in `pipeline`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from flows.engine import surroundings
+
+from prefect import flow  # isort: skip  (after flows.engine, which sets its defaults)
+
+from db.engine import open_database
+from pipeline.study_tables import label_groups, study_tables, write_tables
+
+
+@flow(name="tables", flow_run_name="tables", retries=0, persist_result=False)
+def regenerate_tables(folder: str, forms: list[str]) -> int:
+    """Write every table of the study into `folder` in each form; return the number of files."""
+    settings = surroundings().settings
+    database = open_database(settings.database_url)
+    try:
+        with database.reading() as session:
+            found = study_tables(session, settings.study, label_groups(session), everything=True)
+    finally:
+        database.close()
+    return len(write_tables(found, Path(folder), forms))
