@@ -4,12 +4,19 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+from sqlalchemy.orm import Session
 
 from db.engine import Database, open_database
+from db.labels import append_event, import_final_labels
+from db.records import Label
+from db.threads import Thread
+from pipeline.records import PostRecord, ThreadRecord
 from pipeline.settings import Settings, load_settings
+from pipeline.store import upsert_threads
 from pipeline.study import Study, load_study
 
 SHARED = Path(os.environ.get("NANMINE_SHARED", Path(__file__).parents[2] / "shared"))
@@ -59,3 +66,93 @@ def database(tmp_path: Path, _empty_database: Path) -> Iterator[Database]:
     opened = open_database(f"sqlite:///{tmp_path}/study.db")
     yield opened
     opened.close()
+
+
+@pytest.fixture(scope="session")
+def _labelled_database(tmp_path_factory: pytest.TempPathFactory, study: Study) -> Path:
+    """A file with twenty threads, two blind simulated annotators, an adjudicator and an imported label."""
+    path = tmp_path_factory.mktemp("labelled") / "study.db"
+    database = open_database(f"sqlite:///{path}")
+    with database.writing() as session:
+        upsert_threads(session, study, [(made_thread(number), None) for number in range(20)], b"key")
+    with database.writing() as session:
+        label_threads(session)
+    database.close()
+    return path
+
+
+@pytest.fixture
+def labelled(tmp_path: Path, _labelled_database: Path) -> Iterator[Database]:
+    """A database of twenty labelled threads in every stratum, one of them cross-listed, one outside."""
+    (tmp_path / "study.db").write_bytes(_labelled_database.read_bytes())
+    opened = open_database(f"sqlite:///{tmp_path}/study.db")
+    yield opened
+    opened.close()
+
+
+def made_thread(number: int) -> ThreadRecord:
+    """Return a made-up thread: its source and libraries follow from the number, which is 0 to 19."""
+    source, kind, library = (
+        ("github", "issue", ("tensorflow",)),
+        ("stackoverflow", "question", ("tensorflow",)),
+        ("github", "issue", ("pytorch",)),
+        ("pytorch-forums", "topic", ("pytorch",)),
+    )[number % 4]
+    libraries = {2: ("pytorch", "tensorflow"), 5: ()}.get(number, library)
+    opened = datetime(2022, 1 + number % 12, 2, 3, 4, 5, tzinfo=UTC)
+    code = "loss = torch.log(x)\nlog_softmax(x)" if number % 3 else "tf.exp(x)\nFloatingPointError: bad"
+    posts = (
+        PostRecord(
+            "opening", f"{number}-0", f"The loss is nan.\n\n```\n{code}\n```", "markdown", "someone", opened
+        ),
+        PostRecord("reply", f"{number}-1", "Add an epsilon.", "markdown", "another", opened, accepted=True),
+    )
+    name = f"o/r{number % 3}#{number}" if source == "github" else str(number)
+    return ThreadRecord(
+        source, name, f"https://{source}.test/{number}", kind, f"nan in step {number}", posts, "someone",
+        opened, closed_at=opened, libraries=libraries, accepted=True,
+        repository=f"o/r{number % 3}" if source == "github" else None,
+    )  # fmt: skip
+
+
+def label_threads(session: Session) -> None:
+    """Label the twenty threads: blind votes that agree, one adjudicated, one discarded, the last two imported."""
+    append_event(session, "setup", payload={"protocol": "blind_double"})
+    causes = ("IR", "GE", "APIM", "RE", "IR", "IMC", "IDP", "BI")
+    threads = session.query(Thread).order_by(Thread.id).all()
+    for number, thread in enumerate(threads[:18]):
+        strata = [member.stratum for member in thread.strata]
+        append_event(
+            session,
+            "draw",
+            thread=thread,
+            phase="main",
+            payload={"stratum": "", "position": number, "strata": strata},
+        )
+        right = (
+            Label(False, reason="not-a-bug")
+            if number % 6 == 5
+            else Label(True, root_cause=causes[number % 8])
+        )
+        other = Label(True, root_cause="CLE") if number in (3, 7) else right
+        votes = [
+            append_event(
+                session, "decision", thread=thread, label=label, annotator=who, phase="blind", simulated=True
+            )
+            for who, label in (("ada", right), ("bo", other))
+        ]
+        if number in (3, 7):
+            ruling = {"label": right} if number == 3 else {"verdict": "discard"}
+            basis = {"basis": [vote.uid for vote in votes]}
+            append_event(
+                session,
+                "adjudication",
+                thread=thread,
+                annotator="cy",
+                payload=basis,
+                simulated=True,
+                **ruling,
+            )
+    import_final_labels(
+        session, [(thread, Label(True, None, "IR", "add-epsilon", "log")) for thread in threads[18:]]
+    )

@@ -1,0 +1,74 @@
+"""`nanmine export`: records out of the database, and the replication package."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import BinaryIO
+
+import click
+
+from db.errors import NothingToDo, UsageError
+from flows.context import database_of, settings_of
+
+KINDS = ("threads", "matches", "labels", "proposals", "events", "annotations")
+
+
+@click.command()
+@click.argument("kind", type=click.Choice([*KINDS, "bundle"]))
+@click.option(
+    "--format", "form", type=click.Choice(["jsonl", "csv", "parquet"]), default="jsonl", show_default=True
+)
+@click.option(
+    "--out", type=click.Path(path_type=Path), metavar="FILE", help="Write here; a folder for bundle."
+)
+@click.option("--posts", is_flag=True, help="Threads with their posts.")
+@click.option("--with-text", is_flag=True, help="A bundle with titles and bodies.")
+@click.pass_context
+def export(
+    context: click.Context, kind: str, form: str, out: Path | None, posts: bool, with_text: bool
+) -> None:
+    """Export threads, matches, labels, proposals, events or each annotator's labels, or a bundle."""
+    if posts and kind != "threads":
+        raise UsageError("--posts goes with threads")
+    if with_text and kind != "bundle":
+        raise UsageError("--with-text goes with bundle")
+    if kind == "bundle":
+        _export_bundle(context, out, with_text)
+    elif out is None:
+        _export(context, kind, form, posts, sys.stdout.buffer)
+    else:
+        _export_file(context, kind, form, posts, out)
+
+
+def _export(context: click.Context, kind: str, form: str, posts: bool, stream: BinaryIO) -> int:
+    from pipeline.export import export_records, exported_fields
+    from pipeline.serial import write_records
+
+    with database_of(context).reading() as session:
+        records = export_records(session, kind, with_posts=posts)
+        return write_records(records, exported_fields(kind, with_posts=posts), form, stream)
+
+
+def _export_file(context: click.Context, kind: str, form: str, posts: bool, out: Path) -> None:
+    """Write beside the file and move it there when it is whole."""
+    partial = out.with_name(f".{out.name}.partial")
+    try:
+        with partial.open("wb") as stream:
+            number = _export(context, kind, form, posts, stream)
+        partial.replace(out)
+    finally:
+        partial.unlink(missing_ok=True)
+    click.echo(f"{number} {kind} in {out}", err=True)
+
+
+def _export_bundle(context: click.Context, out: Path | None, with_text: bool) -> None:
+    from pipeline.bundle import write_bundle
+
+    if out is None:
+        raise UsageError("export bundle needs --out DIR")
+    if out.exists() and any(out.iterdir()):
+        raise NothingToDo(f"{out} is not empty; name a new folder")
+    with database_of(context).reading() as session:
+        written = write_bundle(session, settings_of(context).study, out, with_text=with_text)
+    click.echo(f"{len(written)} files in {out}", err=True)

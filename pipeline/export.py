@@ -1,0 +1,163 @@
+"""Records out of the database, in a stable order: threads, matches, labels, annotations, proposals, events."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session, selectinload
+
+from db.label_states import Event
+from db.labels import final_labels, read_events, read_history
+from db.threads import KeywordMatch, Post, Thread
+from pipeline.fields import Field, fields_of
+from pipeline.serial import Record
+
+BATCH = 500  # threads read at a time
+
+
+def exported_fields(kind: str, *, with_posts: bool = False) -> tuple[Field, ...]:
+    """Return the fields of one export; `with_posts` adds the posts of threads."""
+    return fields_of(kind) + (fields_of("posts") if with_posts else ())
+
+
+def export_records(session: Session, kind: str, *, with_posts: bool = False) -> Iterator[Record]:
+    """Yield the records of one export, a key of EXPORTS."""
+    return thread_records(session, with_posts=True) if with_posts else EXPORTS[kind](session)
+
+
+def thread_records(session: Session, *, with_posts: bool = False) -> Iterator[Record]:
+    """Yield every thread by URL; `with_posts` adds its posts, Stack Overflow comments apart."""
+    urls = list(session.scalars(select(Thread.url).order_by(Thread.url)))
+    loaded = [selectinload(Thread.strata), *([selectinload(Thread.posts)] if with_posts else [])]
+    for start in range(0, len(urls), BATCH):
+        batch = urls[start : start + BATCH]
+        query = select(Thread).where(Thread.url.in_(batch)).order_by(Thread.url).options(*loaded)
+        for thread in session.scalars(query):
+            record = _thread_record(thread)
+            yield (
+                record | {"posts": [_post_record(post) for post in thread.posts if post.role != "comment"]}
+                if with_posts
+                else record
+            )
+        session.expunge_all()
+
+
+def _thread_record(thread: Thread) -> Record:
+    return {
+        "source": thread.source,
+        "url": thread.url,
+        "external_id": thread.external_id,
+        "kind": thread.kind,
+        "title": thread.title,
+        "author": thread.author,
+        "created_at": time_text(thread.created_at),
+        "closed_at": time_text(thread.closed_at),
+        "libraries": sorted(thread.libraries),
+        "strata": sorted(member.stratum for member in thread.strata),
+        "accepted": thread.accepted,
+        "n_posts": thread.n_posts,
+        "candidate": thread.candidate,
+    }
+
+
+def _post_record(post: Post) -> Record:
+    return {
+        "position": post.position,
+        "external_id": post.external_id,
+        "author": post.author,
+        "created_at": time_text(post.created_at),
+        "accepted": post.accepted,
+        "body": post.body,
+        "body_format": post.body_format,
+    }
+
+
+def time_text(time: datetime | None) -> str | None:
+    """Return a time as RFC 3339 in UTC, with a Z."""
+    return None if time is None else time.astimezone(UTC).isoformat().replace("+00:00", "Z")
+
+
+def match_records(session: Session) -> Iterator[Record]:
+    """Yield every keyword match: by thread, the title first, then by post and offset."""
+    columns = (Thread.url, Post.position, Post.external_id, KeywordMatch.field, KeywordMatch.part)
+    rest = (
+        KeywordMatch.keyword,
+        KeywordMatch.text,
+        KeywordMatch.start,
+        KeywordMatch.end,
+        KeywordMatch.extended,
+    )
+    query = (
+        select(*columns, *rest)
+        .join(Thread, Thread.id == KeywordMatch.thread_id)
+        .outerjoin(Post, Post.id == KeywordMatch.post_id)
+        .order_by(Thread.url, Post.position.is_not(None), Post.position, KeywordMatch.start)
+    )
+    names = [field.name for field in fields_of("matches")]
+    for row in session.execute(query, execution_options={"yield_per": BATCH}):
+        yield dict(zip(names, row, strict=True))
+
+
+def label_records(session: Session) -> Iterator[Record]:
+    """Yield the final label of every labelled thread, by URL."""
+    for final in sorted(final_labels(session), key=lambda final: final.url):
+        label = final.label
+        yield {
+            "url": final.url,
+            "strata": sorted(final.strata),
+            "valid": label.valid,
+            "reason": label.reason,
+            "root_cause": label.root_cause,
+            "fix_pattern": label.fix_pattern,
+            "function": label.function,
+            "how": final.how,
+        }
+
+
+def annotation_records(session: Session) -> Iterator[Record]:
+    """Yield each annotator's own label of each thread, before any check or adjudication, by URL.
+
+    Annotators appear as `annotator-1`, `annotator-2`, … in the order in which they first labelled.
+    """
+    history = read_history(session)
+    decisions = [event for event in history.events if event.kind == "decision" and event.label]
+    handles = list(dict.fromkeys(str(event.annotator) for event in decisions))
+    names = {handle: f"annotator-{number}" for number, handle in enumerate(handles, start=1)}
+    for url in sorted(history.threads):
+        live = [event for event in history.threads[url].decisions if event.label]
+        for event in sorted(
+            live, key=lambda event: (event.phase or "", names[str(event.annotator)], event.uid)
+        ):
+            yield _annotation(event, names[str(event.annotator)])
+
+
+def _annotation(event: Event, name: str) -> Record:
+    columns = ("phase", "reason", "root_cause", "fix_pattern", "function", "simulated")
+    own = {column: getattr(event, column) for column in columns}
+    return {"url": event.thread_url, "annotator": name, "valid": event.verdict == "valid", **own}
+
+
+def proposal_records(session: Session) -> Iterator[Record]:
+    """Yield the newest proposal for each thread, by URL."""
+    from db.proposals import proposal_records as stored
+
+    yield from stored(session)
+
+
+def event_records(session: Session) -> Iterator[Record]:
+    """Yield every event of labeling, by origin and sequence."""
+    names = [field.name for field in fields_of("events")]
+    for event in sorted(read_events(session), key=lambda event: (event.origin, event.sequence)):
+        yield {name: getattr(event, name) for name in names} | {"at": time_text(event.at)}
+
+
+EXPORTS: dict[str, Callable[[Session], Iterator[Record]]] = {
+    "threads": thread_records,
+    "matches": match_records,
+    "labels": label_records,
+    "annotations": annotation_records,
+    "proposals": proposal_records,
+    "events": event_records,
+}
