@@ -18,7 +18,8 @@ from typing import Any
 from sqlalchemy import delete, insert, select, tuple_, update
 from sqlalchemy.orm import Session
 
-from db.crawls import Memory, Provenance
+from db.crawls import ListedUrl, Memory, Provenance
+from db.engine import Database
 from db.threads import Criterion, KeywordMatch, Post, Thread, ThreadStratum
 from pipeline.records import PostRecord, ThreadRecord
 from pipeline.study import Study
@@ -85,6 +86,32 @@ def upsert_threads(
     _add(session, study, fresh)
     _remember_provenance(session, seen_again)
     return counts
+
+
+def recompute(database: Database, study: Study) -> Counts:
+    """Work out anew what the study makes of every stored thread; texts stay as they are."""
+    total = Counts()
+    with database.reading() as session:
+        ids = list(
+            session.scalars(select(Thread.id).where(Thread.availability == "present").order_by(Thread.id))
+        )
+    for start in range(0, len(ids), 500):
+        with database.writing() as session:
+            rows = session.scalars(select(Thread).where(Thread.id.in_(ids[start : start + 500])))
+            threads = [(to_record(row), row.raw_payload_id) for row in rows]
+            total.add(upsert_threads(session, study, threads, author_key(session)))
+    return total
+
+
+def to_record(row: Thread) -> ThreadRecord:
+    """Return a stored thread, with its posts, as the value it was stored from; authors stay hashed."""
+    values = {name: getattr(row, name) for name in ThreadRecord.__slots__ if name != "posts"}
+    posts = tuple(
+        PostRecord(**{name: getattr(post, name) for name in PostRecord.__slots__}) for post in row.posts
+    )
+    return ThreadRecord(
+        **values | {"tags": tuple(row.tags), "libraries": tuple(row.libraries), "posts": posts}
+    )
 
 
 def author_key(session: Session) -> bytes:
@@ -164,9 +191,7 @@ def _plain(value: Any) -> Any:
     return value.isoformat()
 
 
-def _add(
-    session: Session, study: Study, fresh: list[Fresh]
-) -> None:
+def _add(session: Session, study: Study, fresh: list[Fresh]) -> None:
     if not fresh:
         return
     derived = [derive(study, thread) for thread, _, _ in fresh]
@@ -195,6 +220,7 @@ def _change(
         session.execute(delete(ThreadStratum).where(ThreadStratum.thread_id == id_))
         row["candidate"] = found.candidate
         _add_parts(session, [(id_, thread, found)])
+        add_listed_strata(session, id_)
     else:
         kept = ("title", "author", "content_sha256", "availability", "updated_at")
         row = {name: row[name] for name in kept} | {"title": "", "author": None}
@@ -237,6 +263,17 @@ def _post_rows(id_: int, thread: ThreadRecord) -> Iterator[dict[str, Any]]:
         yield {"thread_id": id_, "position": position} | {
             name: getattr(post, name) for name in PostRecord.__slots__
         }
+
+
+def add_listed_strata(session: Session, thread_id: int | None = None) -> None:
+    """Give threads (or one) the strata of the lists that named them, where they lack them."""
+    named = select(ListedUrl.thread_id, ListedUrl.stratum).where(
+        ListedUrl.thread_id.is_not(None), ListedUrl.stratum.is_not(None)
+    )
+    if thread_id is not None:
+        named = named.where(ListedUrl.thread_id == thread_id)
+    for row in session.execute(named.distinct()):
+        session.merge(ThreadStratum(thread_id=row.thread_id, stratum=row.stratum))
 
 
 def _remember_provenance(session: Session, found: Iterable[tuple[int, int | None]]) -> None:

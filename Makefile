@@ -1,0 +1,45 @@
+# Two commands do everything: `make demo` and `make test`. Each makes the environment it needs.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+
+export PREFECT_SERVER_ANALYTICS_ENABLED := false
+export DO_NOT_TRACK := 1
+export PREFECT_HOME := $(CURDIR)/.prefect
+export OMP_NUM_THREADS := 1
+
+.PHONY: setup demo test test-all lint bench notebooks clean
+
+setup: $(STAMP)
+
+# uv installs fastest; where it cannot, pip does the same.
+$(STAMP): pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade-strategy only-if-needed uv \
+	  && $(BIN)/uv pip install --quiet --python $(BIN)/python --compile-bytecode \
+	       --constraints constraints.txt --editable '.[all]' --group dev \
+	  || $(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[all]' \
+	       $$($(BIN)/python -c "import tomllib; print(*tomllib.load(open('pyproject.toml', 'rb'))['dependency-groups']['dev'], sep='\n')" | tr -d ' ')
+	touch $(STAMP)
+
+demo: setup  ## the whole study, offline, in ./demo
+	$(BIN)/nanmine demo --out demo
+
+test: setup  ## every test that a change should not wait minutes for, in parallel
+	$(BIN)/pytest -n 2 --dist loadgroup -m "not slow"
+
+test-all: setup  ## the slow and optional ones too
+	$(BIN)/pytest -n 2 --dist loadgroup
+
+lint: setup
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+bench: setup  ## speed, memory and requests, as ratios where they can be
+	$(BIN)/python -m bench
+
+clean:
+	rm -rf $(VENV) .prefect demo .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist
