@@ -110,12 +110,31 @@ class ThreadHistory:
     url: str
     thread_id: int | None
     draws: list[Event] = field(default_factory=list)
-    decisions: list[Event] = field(default_factory=list)
-    checks: list[Event] = field(default_factory=list)
+    ends: list[Event] = field(default_factory=list)
     adjudications: list[Event] = field(default_factory=list)
     imports: list[Event] = field(default_factory=list)
     reopenings: list[Event] = field(default_factory=list)
     reveals: list[Event] = field(default_factory=list)
+
+    def drop(self, uids: set[str]) -> None:
+        """Leave out events that were superseded."""
+        for events in (self.ends, self.adjudications, self.imports):
+            events[:] = [event for event in events if event.uid not in uids]
+
+    @property
+    def decisions(self) -> list[Event]:
+        """The live decisions; one that was withdrawn is none."""
+        return [event for event in self.ends if event.kind == "decision" and event.verdict != "withdrawn"]
+
+    @property
+    def checks(self) -> list[Event]:
+        """The live checks."""
+        return [event for event in self.ends if event.kind == "check" and event.verdict != "withdrawn"]
+
+    def ends_of(self, kind: str, annotator: str, phase: str) -> list[Event]:
+        """Return the ends of one person's chain, withdrawn ones too: several after a fork."""
+        key = (kind, annotator, phase)
+        return [event for event in self.ends if (event.kind, event.annotator, event.phase) == key]
 
     @property
     def imported(self) -> Event | None:
@@ -127,10 +146,6 @@ class ThreadHistory:
         """The phase whose votes count: the last that has any."""
         phases = [phase for phase in PHASES if any(vote.phase == phase for vote in self.decisions)]
         return phases[-1] if phases else None
-
-    def heads(self, annotator: str, phase: str) -> list[Event]:
-        """Return the live decisions of one person in one phase: one, none, or several after a fork."""
-        return [event for event in self.decisions if event.annotator == annotator and event.phase == phase]
 
     @property
     def votes(self) -> dict[str, Event]:
@@ -153,8 +168,6 @@ class ThreadHistory:
 
 HELD = {
     "draw": "draws",
-    "decision": "decisions",
-    "check": "checks",
     "adjudication": "adjudications",
     "import": "imports",
     "reopen": "reopenings",
@@ -165,36 +178,47 @@ HELD = {
 class History:
     """All events of labeling folded into people, codebooks, proposals and threads."""
 
-    def __init__(self, events: Iterable[Event]) -> None:
-        self.events = sorted(events, key=lambda event: (event.at, event.origin, event.sequence))
-        self.by_uid = {event.uid: event for event in self.events}
+    def __init__(self, events: Iterable[Event] = ()) -> None:
+        self.events: list[Event] = []
+        self.by_uid: dict[str, Event] = {}
         self.people: dict[str, Person] = {}
         self.codebooks: list[Event] = []
         self.proposals: list[Event] = []
         self.resolutions: dict[str, Event] = {}
         self.threads: dict[str, ThreadHistory] = {}
         self.setup: dict[str, Any] = {}
-        self._replaced = _replaced(self.events)
-        for event in self.events:
-            self._take(event)
-        self.rules = Rules.of(self.setup)
-        self._merged = _merges(self.codebooks)
+        self.rules = Rules()
+        self._replaced: set[str] = set()
+        self._merged: dict[str, str] = {}
+        for event in sorted(events, key=lambda event: (event.at, event.origin, event.sequence)):
+            self.add(event)
+
+    def add(self, event: Event) -> None:
+        """Take in one further event."""
         self._outcomes: dict[str, Outcome] = {}
         self._surplus: dict[str, frozenset[str]] = {}
-
-    def _take(self, event: Event) -> None:
+        self.events.append(event)
+        self.by_uid[event.uid] = event
+        self._replace(event)
         if event.kind == "setup":
-            self.setup = event.payload
+            self.setup, self.rules = event.payload, Rules.of(event.payload)
         elif event.kind == "annotator":
             self._take_person(event)
         elif event.kind == "codebook":
             self.codebooks.append(event)
+            self._merged = _merges(self.codebooks)
         elif event.kind == "proposal":
             self.proposals.append(event)
         elif event.kind == "resolution":
             self.resolutions[event.payload["proposal"]] = event
         elif event.thread_url is not None:
             self._take_of_thread(event)
+
+    def _replace(self, event: Event) -> None:
+        replaced = {event.supersedes, *event.payload.get("resolves", ())} - {None}
+        self._replaced |= replaced
+        if replaced and event.thread_url in self.threads:
+            self.threads[event.thread_url].drop(replaced)
 
     def _take_person(self, event: Event) -> None:
         handle = str(event.annotator)
@@ -208,8 +232,11 @@ class History:
         url = str(event.thread_url)
         thread = self.threads.setdefault(url, ThreadHistory(url, event.thread_id))
         thread.thread_id = thread.thread_id or event.thread_id
-        live = event.uid not in self._replaced and event.verdict != "withdrawn"
-        if live and not (event.kind == "draw" and _drawn_before(thread, event)):
+        if event.uid in self._replaced or (event.kind == "draw" and _drawn_before(thread, event)):
+            return
+        if event.kind in ("decision", "check"):
+            thread.ends.append(event)
+        else:
             getattr(thread, HELD[event.kind]).append(event)
 
     def outcome(self, url: str) -> Outcome:
@@ -349,13 +376,13 @@ class History:
                 places.append((first, thread.url))
         return [url for _, url in sorted(places)]
 
-    def spent(self, stratum: str) -> int:
-        """Return how many places of the stratum's quota are taken, imported labels apart.
+    def spent(self, stratum: str, besides: str | None = None) -> int:
+        """Return how many places of a stratum's quota are taken, imported labels and one thread apart.
 
         A valid label takes its place when it is given. Where discarded threads are not replaced,
         one that an adjudication discards or rejects keeps the place it took.
         """
-        return sum(self._takes_place(url) for url in self.drawn_in(stratum))
+        return sum(self._takes_place(url) for url in self.drawn_in(stratum) if url != besides)
 
     def _takes_place(self, url: str) -> bool:
         votes = self.threads[url].votes.values()
@@ -375,15 +402,6 @@ def _drawn_before(thread: ThreadHistory, event: Event) -> bool:
     """Say whether the thread is already drawn for this stratum: two databases draw the same prefix."""
     key = (event.phase, event.payload["strata"])
     return any((draw.phase, draw.payload["strata"]) == key for draw in thread.draws)
-
-
-def _replaced(events: Iterable[Event]) -> set[str]:
-    replaced: set[str] = set()
-    for event in events:
-        if event.supersedes:
-            replaced.add(event.supersedes)
-        replaced.update(event.payload.get("resolves", ()))
-    return replaced
 
 
 def _merges(codebooks: Iterable[Event]) -> dict[str, str]:

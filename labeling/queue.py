@@ -1,0 +1,74 @@
+"""Who labels what next: the pilot first, then each stratum in drawing order."""
+
+from __future__ import annotations
+
+from db.errors import NothingToDo
+from db.label_states import ThreadHistory
+from db.threads import Thread
+from labeling.desk import Desk
+from labeling.drawing import draw_stratum, is_batch_closed, pilot_threads, pool
+
+
+def next_thread(desk: Desk) -> Thread:
+    """Return the next thread for the person at the desk, drawing one more where that is due.
+
+    NothingToDo says why there is none: strata full or exhausted, or a batch that waits for others.
+    """
+    desk.require("annotator")
+    desk.set_up()
+    for url in pilot_threads(desk):
+        if needs_label(desk, desk.history.threads[url]):
+            return desk.thread(url)
+    for code in desk.strata():
+        found = _next_in(desk, code)
+        if found is not None:
+            return desk.thread(found)
+    raise NothingToDo(_why_nothing(desk))
+
+
+def needs_label(desk: Desk, story: ThreadHistory) -> bool:
+    """Say whether the thread waits for a decision of the person at the desk."""
+    if desk.history.outcome(story.url).state in ("imported", "forked", "adjudicated", "discarded"):
+        return False
+    if any(event.annotator == desk.handle for event in (*story.adjudications, *story.checks)):
+        return False
+    votes = desk.history.standing_votes(story)
+    if not desk.protocol.is_blind:
+        return not votes
+    return desk.handle not in votes and len(votes) < desk.protocol.raters
+
+
+def _next_in(desk: Desk, stratum: str) -> str | None:
+    """Return the first thread of a stratum that waits for the person; draw as long as that may give one."""
+    while True:
+        waiting = _waiting(desk, stratum)
+        if waiting and (desk.protocol.is_blind or desk.room(stratum) > 0):
+            return waiting[0]
+        if not draw_stratum(desk, stratum, desk.protocol.batch if desk.protocol.is_blind else 1):
+            return None
+
+
+def _waiting(desk: Desk, stratum: str) -> list[str]:
+    drawn = desk.history.drawn_in(stratum)
+    return [url for url in drawn if needs_label(desk, desk.history.threads[url])]
+
+
+def _why_nothing(desk: Desk) -> str:
+    parts = []
+    for code in desk.strata():
+        quota = desk.study.stratum(code).quota
+        if desk.room(code) <= 0:
+            parts.append(f"{code} has its {quota} valid threads")
+        elif desk.protocol.is_blind and not is_batch_closed(desk, code):
+            parts.append(f"{code} waits for the rest of its batch")
+        else:
+            parts.append(f"{code} has no further candidates")
+    return f"nothing to label for {desk.handle}: {'; '.join(parts) or 'no stratum is theirs'}"
+
+
+def is_stratum_closed(desk: Desk, stratum: str) -> bool:
+    """Say whether a stratum is labelled: its quota is met, or every candidate is drawn and decided."""
+    if desk.room(stratum) <= 0:
+        return True
+    drawn = (desk.history.outcome(url).state for url in desk.history.drawn_in(stratum))
+    return not pool(desk, stratum) and not any(state in ("drawn", "single", "parked") for state in drawn)
