@@ -1,0 +1,105 @@
+"""From the database to what the models read: documents with their channels, and their labels."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session, selectinload
+
+from db.labels import final_labels
+from db.records import Label
+from db.threads import Criterion, Thread
+from pipeline.channels import PostText, Segment, segments_of
+from pipeline.study import Study
+
+BATCH = 200  # threads read at a time
+FACTS = ("keyword_in_title", "in_question", "in_code", "in_log", "in_replies", "replies", "no_reply", "accepted")
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """A thread as the models read it; `facts` are numbers from 0 to 1, in the order of FACTS.
+
+    `group` keeps together, in cross-validation, what must not be on both sides: a repository, or
+    the thread itself.
+    """
+
+    thread_id: int
+    url: str
+    content_sha256: str
+    group: str
+    segments: tuple[Segment, ...]
+    facts: tuple[float, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Reference:
+    """A thread before its text is read: enough to find its features in the cache."""
+
+    thread_id: int
+    url: str
+    content_sha256: str
+    group: str
+
+
+def to_document(thread: Thread, study: Study) -> Document:
+    """Return the document of a stored thread whose posts are loaded."""
+    posts = [PostText(post.role, post.body, post.body_format, post.accepted) for post in thread.posts]
+    tags = " ".join((thread.source, thread.repository or "", *thread.tags, *thread.libraries))
+    segments = segments_of(thread.title, posts, tags, study.keywords)
+    facts = _facts(segments, sum(post.role == "reply" for post in posts), thread.accepted, study)
+    return Document(thread.id, thread.url, thread.content_sha256, _group(thread.repository, thread.url), segments, facts)
+
+
+def references(session: Session, study: Study) -> list[Reference]:
+    """Return every thread to propose for: those with a keyword, or all where the study has none."""
+    query = select(Thread.id, Thread.url, Thread.content_sha256, Thread.repository).order_by(Thread.id)
+    if study.keywords.counted:
+        met = Criterion.__table__.c.met
+        with_keyword = select(Criterion.thread_id).where(Criterion.name == "keyword", met.is_(True))
+        query = query.where(Thread.id.in_(with_keyword))
+    return [Reference(id_, url, digest, _group(repository, url)) for id_, url, digest, repository in session.execute(query)]
+
+
+def labels_of(session: Session) -> dict[int, Label]:
+    """Return the final label of each labelled thread, by thread."""
+    return {final.thread_id: final.label for final in final_labels(session)}
+
+
+def read_documents(session: Session, study: Study, thread_ids: Sequence[int]) -> Iterator[Document]:
+    """Yield the documents of the threads named, in that order."""
+    for start in range(0, len(thread_ids), BATCH):
+        ids = thread_ids[start : start + BATCH]
+        query = select(Thread).where(Thread.id.in_(ids)).options(selectinload(Thread.posts))
+        found = {thread.id: thread for thread in session.scalars(query)}
+        yield from (to_document(found[id_], study) for id_ in ids if id_ in found)
+        session.expunge_all()
+
+
+def _group(repository: str | None, url: str) -> str:
+    return repository.lower() if repository else url
+
+
+def _facts(segments: tuple[Segment, ...], replies: int, accepted: bool, study: Study) -> tuple[float, ...]:
+    counts = dict.fromkeys(("title", "prose", "code", "log", "replies", "answer"), 0)
+    for segment in segments:
+        if segment.channel in counts:
+            counts[segment.channel] += sum(not match.extended for match in study.keywords.find(segment.text))
+    return (
+        float(counts["title"] > 0),
+        _squashed(counts["prose"]),
+        _squashed(counts["code"]),
+        _squashed(counts["log"]),
+        _squashed(counts["replies"] + counts["answer"]),
+        _squashed(replies),
+        float(replies == 0),
+        float(accepted),
+    )
+
+
+def _squashed(count: int) -> float:
+    """Return a count on a scale from 0 to 1: 1 is a half of the way to 7."""
+    return min(1.0, math.log1p(count) / math.log(8))

@@ -1,0 +1,117 @@
+"""The rule model: a codebook's cues propose before there is any label.
+
+A cue is a regular expression that speaks for a root cause, for validity, or for a reason against
+it, in some channels, with a weight in log-odds. Cues with an empty pattern are the base rates.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from pipeline.channels import CHANNELS, Segment
+from pipeline.codebook import Codebook
+from pipeline.errors import StudyError
+
+VALID = "valid"
+SPOKEN = ("title", "prose", "replies", "answer")  # where a cue looks unless it says otherwise
+SNIPPET = 160  # characters of evidence
+Array = np.ndarray[Any, np.dtype[np.float64]]
+
+
+@dataclass(frozen=True, slots=True)
+class Cue:
+    """One cue: `pattern` in one of `channels` adds `weight` (log-odds) to `target`.
+
+    `target` is a cause, a reason or `valid`; `fix` is the fix pattern that the cue points to.
+    """
+
+    target: str
+    pattern: re.Pattern[str]
+    channels: tuple[str, ...]
+    weight: float
+    fix: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Hit:
+    """That cue number `cue` hit: the text around it, in the post at `position` (None: title or tags)."""
+
+    cue: int
+    text: str
+    position: int | None
+
+
+class Rules:
+    """The cues of a codebook, ready to score; StudyError if one cannot be used."""
+
+    def __init__(self, codebook: Codebook) -> None:
+        self.codebook = codebook
+        rows = enumerate(codebook.cues, 1)
+        self.cues = tuple(cue for number, row in rows for cue in _to_cues(row, number, codebook))
+
+    @cached_property
+    def cause_weights(self) -> Array:
+        """The weight of each cue for each cause (cues × causes)."""
+        return self._weights({code: (n, 1.0) for n, code in enumerate(self.codebook.cause_codes)})
+
+    @cached_property
+    def valid_weights(self) -> Array:
+        """The weight of each cue for validity (cues × 1): for `valid`, and against it for the reasons."""
+        return self._weights({VALID: (0, 1.0), **{code: (0, -1.0) for code in self.codebook.reason_codes}})
+
+    def _weights(self, columns: Mapping[str, tuple[int, float]]) -> Array:
+        weights = np.zeros((len(self.cues), 1 + max(column for column, _ in columns.values())))
+        for number, cue in enumerate(self.cues):
+            if cue.target in columns:
+                column, sign = columns[cue.target]
+                weights[number, column] = sign * cue.weight
+        return weights
+
+    def find(self, segments: tuple[Segment, ...]) -> tuple[Hit, ...]:
+        """Return the first hit of each cue that hits, in cue order."""
+        return tuple(hit for number in range(len(self.cues)) if (hit := self._find_one(number, segments)))
+
+    def _find_one(self, number: int, segments: tuple[Segment, ...]) -> Hit | None:
+        cue = self.cues[number]
+        if not cue.pattern.pattern:
+            return Hit(number, "", None)
+        for segment in segments:
+            if segment.channel in cue.channels and (found := cue.pattern.search(segment.text)):
+                return Hit(number, _around(segment.text, found.start(), found.end()), segment.position)
+        return None
+
+
+def _around(text: str, start: int, end: int) -> str:
+    margin = max(0, SNIPPET - (end - start)) // 2
+    return " ".join(text[max(0, start - margin) : min(end, start + SNIPPET) + margin].split())
+
+
+def _to_cues(row: dict[str, Any], number: int, codebook: Codebook) -> list[Cue]:
+    try:
+        return _checked_cues(row, codebook)
+    except (KeyError, TypeError, ValueError, re.error) as error:
+        reason = f"{error.args[0]!r} is missing" if isinstance(error, KeyError) else error
+        raise StudyError(f"codebook {codebook.name}: [[cues]] row {number}: {reason}") from None
+
+
+def _checked_cues(row: dict[str, Any], codebook: Codebook) -> list[Cue]:
+    unknown = row.keys() - {"for", "patterns", "channels", "weight", "fix"}
+    if unknown:
+        raise ValueError(f"unknown key {sorted(unknown)[0]!r}")
+    channels = tuple(row.get("channels", SPOKEN))
+    for channel in channels:
+        if channel not in CHANNELS:
+            raise ValueError(f"channel {channel!r} is not one of {', '.join(CHANNELS)}")
+    target = row["for"]
+    if target != VALID and target not in (*codebook.cause_codes, *codebook.reason_codes):
+        raise ValueError(f"{target!r} is not a cause, a reason or {VALID!r}")
+    if row.get("fix") and row["fix"] not in codebook.fix_patterns_of(target):
+        raise ValueError(f"fix pattern {row['fix']!r} is not one of {target}'s")
+    patterns = [re.compile(pattern, re.IGNORECASE) for pattern in row["patterns"]]
+    return [Cue(target, pattern, channels, float(row["weight"]), row.get("fix")) for pattern in patterns]
