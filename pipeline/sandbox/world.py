@@ -10,7 +10,7 @@ import random
 import tomllib
 import zlib
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from functools import cache
 from pathlib import Path
@@ -98,6 +98,14 @@ class World:
         return tuple(
             sorted((t for t in self.threads if t.service == service), key=lambda t: (t.created_at, t.id))
         )
+
+    def with_thread(self, thread: WorldThread) -> World:
+        """Return the world with `thread` added, or in the place of the one it is a new state of."""
+        return replace(self, threads=(*self.without(thread.service, thread.id).threads, thread))
+
+    def without(self, service: str, id: int) -> World:
+        """Return the world without one thread: it was deleted."""
+        return replace(self, threads=tuple(t for t in self.threads if (t.service, t.id) != (service, id)))
 
 
 def load_world() -> World:
