@@ -1,1 +1,39 @@
-"""The sources, by the service they speak to."""
+"""The sources: one module for each service, opened by the name that the study gives them."""
+
+from __future__ import annotations
+
+from pipeline.errors import StudyError
+from pipeline.settings import Settings
+from pipeline.sources.base import Source
+from pipeline.transport import Transport
+
+
+def _open_github(name: str, settings: Settings, transport: Transport) -> Source:
+    from pipeline.sources.github import GitHub
+
+    return GitHub(settings.study.sources[name], settings.study, transport, settings.github_tokens)
+
+
+def _open_stackexchange(name: str, settings: Settings, transport: Transport) -> Source:
+    from pipeline.sources.stackexchange import StackExchange
+
+    return StackExchange(settings.study.sources[name], settings.study, transport, settings.stackexchange_key)
+
+
+def _open_discourse(name: str, settings: Settings, transport: Transport) -> Source:
+    from pipeline.sources.discourse import Discourse
+
+    return Discourse(settings.study.sources[name], settings.study, transport)
+
+
+# Each one imports its client library only when it is opened.
+SERVICES = {"github": _open_github, "stackexchange": _open_stackexchange, "discourse": _open_discourse}
+
+
+def open_source(name: str, settings: Settings, transport: Transport) -> Source:
+    """Open the source that the study calls `name`; StudyError if there is none."""
+    source = settings.study.sources.get(name)
+    if source is None:
+        known = ", ".join(settings.study.sources) or "none"
+        raise StudyError(f"source {name!r}: the study has {known}")
+    return SERVICES[source.service](name, settings, transport)

@@ -1,0 +1,432 @@
+"""Stack Overflow, or any other Stack Exchange site, by its API 2.3.
+
+A first crawl sends six searches (`q`, `title` and `body`, for each search term) and unites them: what
+`q` finds is documented nowhere. Each page is asked for from the creation date of the last question of
+the page before, one second earlier: so no window grows beyond a page, the API's wall at page 25 is
+never met, and a question deleted meanwhile shifts none past a page border.
+
+A later crawl asks for what was active since, and for one number: how many questions with an accepted
+answer there are. If that differs from what the last crawl saw, everything is searched and looked at again.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+
+from pipeline.errors import Malformed
+from pipeline.links import read_source_link
+from pipeline.payloads import read_json
+from pipeline.records import ThreadRecord
+from pipeline.sources.base import Entry, Lookup, Page, Payload, Result, Window
+from pipeline.sources.manners import from_seconds
+from pipeline.sources.stackexchange_client import Client, Fetched
+from pipeline.sources.stackexchange_records import gone_thread, is_complete, is_question, to_thread
+from pipeline.study import SourceSettings, Study
+from pipeline.text import to_text
+from pipeline.transport import Transport
+
+FIELDS = ("q", "title", "body")
+IDS = 100  # a request, by the API
+LAST_PAGE = 25  # without a key the API gives no page beyond
+LARGEST_ID = 2**31 - 1  # beyond, the API refuses the whole request
+INCLUDE = (
+    "question.body",
+    "question.body_markdown",
+    "question.answers",
+    "question.comments",
+    "question.comment_count",
+    "answer.body",
+    "answer.body_markdown",
+    "answer.comments",
+    "answer.comment_count",
+    "comment.body",
+    "comment.body_markdown",
+)
+OLDEST_FIRST = {"sort": "creation", "order": "asc"}
+
+
+class StackExchange:
+    """The source of one Stack Exchange site. Every `fetch_page` is one request."""
+
+    def __init__(
+        self, settings: SourceSettings, study: Study, transport: Transport, key: str | None = None
+    ) -> None:
+        self.name = settings.name
+        self._settings = settings
+        self._study = study
+        self._clock = transport.clock
+        self._client = Client(settings, study, transport, key)
+        self._is_open = False
+        self._filter: str | None = None
+        self._fetchers = {
+            "search": self._fetch_search,
+            "active": self._fetch_active,
+            "question": self._fetch_questions,
+            "audit": self._fetch_audit,
+            "baseline": self._fetch_baseline,
+        }
+
+    def seed(self, window: Window) -> Sequence[Entry]:
+        """Return the searches of a first crawl, or the two questions of a later one."""
+        bounds = {"since": _seconds(window.since), "until": _seconds(window.until)}
+        if window.updated_since is None:
+            return [*self._searches(bounds), Entry("baseline", "baseline", bounds, priority=9)]
+        active = {**bounds, "active_since": _seconds(window.updated_since)}
+        return [Entry("active", "active", active), Entry("audit", "audit", bounds, priority=1)]
+
+    def batch_size(self, kind: str) -> int:
+        """Return how many entries of `kind` one request takes."""
+        return IDS if kind == "question" else 1
+
+    def fetch_page(self, entries: Sequence[Entry], lookup: Lookup) -> Page:
+        """Ask what `entries` say; before the first page of a crawl, for the site and the filter."""
+        prepared = self._prepare(lookup)
+        if prepared is not None:
+            kept = tuple(Result(entry, "pending", entry.cursor) for entry in entries)
+            return Page(kept, memory=prepared)
+        return self._fetchers[entries[0].kind](entries, lookup)
+
+    def to_threads(self, payload: Payload) -> Sequence[ThreadRecord]:
+        """Return the questions of a payload (`items`, or a bare list of them)."""
+        value = read_json(payload.body)
+        items = value.get("items") if isinstance(value, dict) else value
+        if not isinstance(items, list):
+            raise Malformed(f"{self.name}: {payload.request}: no items")
+        questions = [item for item in items if isinstance(item, dict) and is_question(item)]
+        return [to_thread(question, self._settings) for question in questions]
+
+    def listed_entry(self, url: str) -> Entry | None:
+        """Return the entry for a question's URL, or for a short link to one of its answers."""
+        link = read_source_link(url, self._settings)
+        if link is None:
+            return None
+        if link.external_id:
+            return _question(link.external_id)
+        return Entry("question", f"answer:{link.answer}", {"answer": link.answer})
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._client.close()
+
+    # What is asked once and remembered.
+
+    def _prepare(self, lookup: Lookup) -> dict[str, dict[str, Any]] | None:
+        """Open the site and find the filter: from memory, or return what one request brought to remember."""
+        if not self._is_open:
+            site = self._remembered(lookup, "site")
+            answer = self._client.open_site(site)
+            self._is_open = True
+            if site is None:
+                return {"site": self._to_remember(answer)}
+        if self._filter is None:
+            made = self._remembered(lookup, "filter")
+            if made is not None and made["include"] == list(INCLUDE):
+                self._filter = str(made["id"])
+                return None
+            self._filter = self._client.create_filter(INCLUDE)
+            return {"filter": self._to_remember({"id": self._filter, "include": list(INCLUDE)})}
+        return None
+
+    def _remembered(self, lookup: Lookup, name: str) -> dict[str, Any] | None:
+        memory = lookup.memory(name)
+        return memory if memory and memory["url"] == self._settings.url else None
+
+    def _to_remember(self, value: dict[str, Any]) -> dict[str, Any]:
+        return {**value, "url": self._settings.url}
+
+    # The searches of a first crawl.
+
+    def _searches(self, bounds: dict[str, Any]) -> list[Entry]:
+        return [
+            Entry("search", f"{field}:{term}", {"field": field, "term": term, **bounds})
+            for field in FIELDS
+            for term in self._study.search_terms
+        ]
+
+    def _fetch_search(self, entries: Sequence[Entry], lookup: Lookup) -> Page:
+        entry = entries[0]
+        parameters = entry.parameters
+        fetched, result = self._next_page(
+            entry, lookup, "creation_date", **{parameters["field"]: parameters["term"]}
+        )
+        questions = [item for item in fetched.items if is_question(item) and _is_within(item, parameters)]
+        return self._page(fetched, result, questions)
+
+    def _fetch_active(self, entries: Sequence[Entry], lookup: Lookup) -> Page:
+        """List what was active since; keep what is new to us, changed, and of any use."""
+        entry = entries[0]
+        fetched, result = self._next_page(entry, lookup, "last_activity_date")
+        questions = [
+            item for item in fetched.items if is_question(item) and _is_within(item, entry.parameters)
+        ]
+        known = lookup.known([str(item["question_id"]) for item in questions])
+        changed = [item for item in questions if self._is_news(item, known)]
+        bounds = {name: entry.parameters[name] for name in ("since", "until")}
+        baseline = (Entry("baseline", "baseline", bounds, priority=9),) if changed else ()
+        return self._page(fetched, result, changed, baseline)
+
+    def _is_news(self, question: dict[str, Any], known: dict[str, datetime | None]) -> bool:
+        number = str(question["question_id"])
+        if number in known:
+            return known[number] != from_seconds(question.get("last_activity_date"))
+        thread = to_thread(question, self._settings)
+        texts = [thread.title, *(to_text(post.body, post.body_format).plain for post in thread.posts)]
+        return any(next(self._study.keywords.find(text), None) is not None for text in texts)
+
+    def _next_page(self, entry: Entry, lookup: Lookup, by: str, **query: str) -> tuple[Fetched, Result]:
+        """Ask for the next page of a list, in the order of the date `by`, and say how to go on."""
+        parameters, is_search = entry.parameters, by == "creation_date"
+        start = parameters["since"] if is_search else parameters["active_since"]
+        cursor = entry.cursor or {"from": _earlier(start), "page": 1}
+        bounds = {"todate": _later(parameters["until"])}
+        bounds["fromdate" if is_search else "min"] = cursor["from"]
+        if not is_search:
+            bounds["fromdate"] = _earlier(parameters["since"])
+        fetched = self._fetch(
+            "search/advanced",
+            lookup,
+            page=cursor["page"],
+            sort="creation" if is_search else "activity",
+            order="asc",
+            **self._wanted(),
+            **query,
+            **{name: value for name, value in bounds.items() if value is not None},
+        )
+        return fetched, self._go_on(entry, cursor, fetched, by)
+
+    def _go_on(self, entry: Entry, cursor: dict[str, Any], fetched: Fetched, by: str) -> Result:
+        dates = [item[by] for item in fetched.items if isinstance(item.get(by), int)]
+        if dates != sorted(dates):
+            raise Malformed(f"{self.name}: the service does not keep the order asked for: {fetched.request}")
+        if not fetched.has_more:
+            return Result(entry)
+        start = dates[-1] - 1 if dates else None
+        if start is not None and (cursor["from"] is None or start > cursor["from"]):
+            return Result(entry, "pending", {"from": start, "page": 1})
+        if cursor["page"] >= LAST_PAGE:
+            return Result(entry, "truncated", note=f"more than {LAST_PAGE} pages within two seconds")
+        return Result(entry, "pending", {"from": cursor["from"], "page": cursor["page"] + 1})
+
+    # Questions by id, and the answers that a page did not nest.
+
+    def _fetch_questions(self, entries: Sequence[Entry], lookup: Lookup) -> Page:
+        """Take the entries that are least far: first those that lack an id, then a question, then answers."""
+        without_id = [entry for entry in entries if "id" not in _state(entry)]
+        if without_id:
+            return self._fetch_ids(without_id, lookup)
+        without_question = [entry for entry in entries if "question" not in _state(entry)]
+        if without_question:
+            return self._fetch_by_id(without_question, lookup)
+        return self._fetch_answers(entries, lookup)
+
+    def _fetch_ids(self, entries: Sequence[Entry], lookup: Lookup) -> Page:
+        """Ask which questions the answers of short links belong to."""
+        entries, results = _refuse_large(entries, "answer")
+        if not entries:
+            return Page(tuple(results))
+        fetched = self._fetch(
+            "answers/{ids}", lookup, ids=[_state(entry)["answer"] for entry in entries], **OLDEST_FIRST
+        )
+        questions = {str(item.get("answer_id")): item.get("question_id") for item in fetched.items}
+        for entry in entries:
+            question = questions.get(_state(entry)["answer"])
+            if question is None:
+                results.append(Result(entry, "gone", note="gone: the site has no such answer"))
+            else:
+                results.append(Result(entry, "pending", {"id": str(question)}))
+        return Page(tuple(results), memory=fetched.memory)
+
+    def _fetch_by_id(self, entries: Sequence[Entry], lookup: Lookup) -> Page:
+        entries, results = _refuse_large(entries, "id")
+        if not entries:
+            return Page(tuple(results))
+        ids = list(dict.fromkeys(_state(entry)["id"] for entry in entries))
+        fetched = self._fetch("questions/{ids}", lookup, ids=ids, **OLDEST_FIRST)
+        found = {str(item["question_id"]): item for item in fetched.items if is_question(item)}
+        known = lookup.known([number for number in ids if number not in found])
+        threads: dict[str, ThreadRecord] = {}
+        for entry in entries:
+            number = _state(entry)["id"]
+            if number not in found:
+                results.append(Result(entry, "gone", note="gone: the site has no such question"))
+                if number in known:
+                    threads[number] = gone_thread(number, self._settings)
+            elif is_complete(found[number]):
+                results.append(Result(entry))
+                threads[number] = to_thread(found[number], self._settings)
+            else:
+                results.append(Result(entry, "pending", {"id": number, "question": found[number]}))
+        return _with_payload(fetched, results, list(threads.values()))
+
+    def _fetch_answers(self, entries: Sequence[Entry], lookup: Lookup) -> Page:
+        """Ask for the answers of as many questions as one page of answers holds."""
+        chosen = _that_fit_a_page(entries)
+        state = _state(chosen[0])
+        page = state.get("page", 1)
+        ids = [_state(entry)["id"] for entry in chosen]
+        fetched = self._fetch("questions/{ids}/answers", lookup, ids=ids, page=page, **OLDEST_FIRST)
+        results, payloads, threads = [], [], []
+        for entry in chosen:
+            question = dict(_state(entry)["question"])
+            answers = [*state.get("answers", ()), *_answers_of(question, fetched)]
+            if fetched.has_more and (len(chosen) == 1 or len(answers) < (question.get("answer_count") or 0)):
+                results.append(Result(entry, "pending", _alone(entry, chosen, answers, page)))
+                continue
+            question["answers"] = answers
+            body = json.dumps({"items": [question]}, ensure_ascii=False).encode("utf-8", "surrogatepass")
+            payloads.append(Payload("question", fetched.request, body))
+            threads.append((to_thread(question, self._settings), len(payloads) - 1))
+            results.append(Result(entry))
+        return Page(tuple(results), tuple(payloads), tuple(threads), memory=fetched.memory)
+
+    # The number that shows whether anything was deleted, accepted or taken back.
+
+    def _fetch_audit(self, entries: Sequence[Entry], lookup: Lookup) -> Page:
+        """Compare the number of questions with that of the last crawl; if it differs, look at all again."""
+        entry = entries[0]
+        bounds = {name: entry.parameters[name] for name in ("since", "until")}
+        baseline = Entry("baseline", "baseline", bounds, priority=9)
+        seen = self._remembered(lookup, "baseline")
+        if seen is None or seen["query"] != self._audited(bounds):
+            return Page((Result(entry),), found=(baseline,))
+        fetched = self._count(lookup, bounds, seen["todate"])
+        if fetched.total == seen["total"]:
+            return Page((Result(entry),), memory=fetched.memory)
+        stored = lookup.stored(from_seconds(bounds["since"]), from_seconds(bounds["until"]))
+        again = [*(_question(number) for number in stored), *self._searches(bounds), baseline]
+        note = f"{seen['total']} questions became {fetched.total}: all are looked at again"
+        return Page((Result(entry, note=note),), found=tuple(again), memory=fetched.memory)
+
+    def _fetch_baseline(self, entries: Sequence[Entry], lookup: Lookup) -> Page:
+        """Remember how many questions with an accepted answer there are now."""
+        entry = entries[0]
+        now = int(self._clock.now().timestamp())
+        todate = min(now, entry.parameters["until"] or now)
+        fetched = self._count(lookup, entry.parameters, todate)
+        value = {"query": self._audited(entry.parameters), "todate": todate, "total": fetched.total}
+        memory = {**fetched.memory, "baseline": self._to_remember(value)}
+        return Page((Result(entry),), memory=memory)
+
+    def _count(self, lookup: Lookup, bounds: dict[str, Any], todate: int) -> Fetched:
+        since = {} if bounds["since"] is None else {"fromdate": bounds["since"]}
+        return self._client.fetch(
+            "search/advanced", lookup, filter="total", todate=todate, **since, **self._wanted()
+        )
+
+    def _audited(self, bounds: dict[str, Any]) -> dict[str, Any]:
+        return {"since": bounds["since"], "until": bounds["until"], **self._wanted()}
+
+    # What all of them share.
+
+    def _wanted(self) -> dict[str, Any]:
+        """Return what every search asks for: an accepted answer, and one of the study's tags at least."""
+        return {"tagged": ";".join(sorted(self._settings.tags)), "accepted": "True"}
+
+    def _fetch(self, method: str, lookup: Lookup, **parameters: Any) -> Fetched:
+        return self._client.fetch(method, lookup, filter=self._filter, **parameters)
+
+    def _page(
+        self,
+        fetched: Fetched,
+        result: Result,
+        questions: Sequence[dict[str, Any]],
+        found: tuple[Entry, ...] = (),
+    ) -> Page:
+        """Return the complete questions of a list as threads, and the others as entries that ask further."""
+        threads = [to_thread(item, self._settings) for item in questions if is_complete(item)]
+        short = tuple(
+            _question(str(item["question_id"]), item) for item in questions if not is_complete(item)
+        )
+        return _with_payload(fetched, [result], threads, (*short, *found))
+
+
+def _with_payload(
+    fetched: Fetched,
+    results: Sequence[Result],
+    threads: Sequence[ThreadRecord],
+    found: tuple[Entry, ...] = (),
+) -> Page:
+    """Return a page; its payload is kept if it holds anything of use."""
+    is_kept = bool(threads or found)
+    return Page(
+        tuple(results),
+        (Payload("questions", fetched.request, fetched.body),) if is_kept else (),
+        tuple((thread, 0) for thread in threads),
+        found=found,
+        memory=fetched.memory,
+    )
+
+
+def _question(number: str, question: dict[str, Any] | None = None) -> Entry:
+    """Return the entry for a question by its id, or for the answers that `question` lacks."""
+    cursor = {"question": question} if question else None
+    return Entry("question", number, {"id": number}, priority=2, cursor=cursor)
+
+
+def _state(entry: Entry) -> dict[str, Any]:
+    return {**entry.parameters, **(entry.cursor or {})}
+
+
+def _refuse_large(entries: Sequence[Entry], name: str) -> tuple[list[Entry], list[Result]]:
+    """Settle the entries whose id the API would refuse together with all others of the request."""
+    large = [entry for entry in entries if int(_state(entry)[name]) > LARGEST_ID]
+    results = [Result(entry, "gone", note="gone: no id is that large") for entry in large]
+    return [entry for entry in entries if entry not in large], results
+
+
+def _that_fit_a_page(entries: Sequence[Entry]) -> list[Entry]:
+    """Return the first entries whose answers fit one page together, or the first one alone."""
+    chosen, answers = [entries[0]], _count_of(entries[0])
+    if "answers" in _state(entries[0]):
+        return chosen
+    for entry in entries[1:]:
+        answers += _count_of(entry)
+        if answers > IDS or "answers" in _state(entry):
+            break
+        chosen.append(entry)
+    return chosen
+
+
+def _count_of(entry: Entry) -> int:
+    count = _state(entry)["question"].get("answer_count")
+    return max(1, count) if isinstance(count, int) else 1
+
+
+def _answers_of(question: dict[str, Any], fetched: Fetched) -> list[dict[str, Any]]:
+    return [item for item in fetched.items if item.get("question_id") == question["question_id"]]
+
+
+def _alone(entry: Entry, chosen: list[Entry], answers: list[dict[str, Any]], page: int) -> dict[str, Any]:
+    """Return the cursor of a question whose answers need pages of their own."""
+    state = _state(entry)
+    if len(chosen) > 1:
+        return {**(entry.cursor or {}), "question": state["question"], "answers": [], "page": 1}
+    return {**(entry.cursor or {}), "question": state["question"], "answers": answers, "page": page + 1}
+
+
+def _is_within(question: dict[str, Any], bounds: dict[str, Any]) -> bool:
+    created = question.get("creation_date")
+    since, until = bounds["since"], bounds["until"]
+    return (
+        isinstance(created, int)
+        and (since is None or created >= since)
+        and (until is None or created <= until)
+    )
+
+
+def _seconds(when: datetime | None) -> int | None:
+    if when is not None and not isinstance(when, datetime):
+        raise TypeError("a window is bounded by times, not dates")
+    return int(when.timestamp()) if when else None
+
+
+def _earlier(second: int | None) -> int | None:
+    # Whether the API's bounds are inclusive is documented nowhere: ask for a second more, sort out here.
+    return None if second is None else max(0, second - 1)
+
+
+def _later(second: int | None) -> int | None:
+    return None if second is None else second + 1
