@@ -46,6 +46,7 @@ class Database:
     def writing(self) -> Iterator[Session]:
         """Give a session that is the only writer; it commits on leaving, or keeps nothing."""
         with explaining(self.engine.url), Session(self._writer) as session, session.begin():
+            session.connection()  # begins now, not at the first statement
             if session.get_bind().dialect.name == "postgresql":
                 session.execute(text("select pg_advisory_xact_lock(:lock)"), {"lock": WRITER_LOCK})
             yield session

@@ -6,9 +6,18 @@ Imported before Prefect by everything that needs it; a variable that is set alre
 from __future__ import annotations
 
 import os
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
 
+from db.errors import NanmineError
 from pipeline.settings import Settings, load_settings
 from pipeline.transport import Watcher
 
@@ -17,10 +26,10 @@ DEFAULTS = {
     "DO_NOT_TRACK": "1",
     "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "90",
     "PREFECT_LOGGING_LEVEL": "CRITICAL",
-    "PREFECT_LOGGING_EXTRA_LOGGERS": "nanmine",
 }
 for _name, _value in DEFAULTS.items():
     os.environ.setdefault(_name, _value)
+START_SECONDS = 90
 
 
 @dataclass(frozen=True)
@@ -42,3 +51,37 @@ def surround(settings: Settings, watcher: Watcher | None = None) -> None:
 def surroundings() -> Surroundings:
     """Return what the command handed over, or the settings of the environment."""
     return _surroundings.get() or Surroundings(load_settings(os.environ))
+
+
+@contextmanager
+def prefect_server() -> Iterator[str]:
+    """Give the URL of the Prefect server: the one of PREFECT_API_URL, or one of our own until the end."""
+    url = os.environ.get("PREFECT_API_URL")
+    if url:
+        yield url
+        return
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    words = [sys.executable, "-m", "prefect", "server", "start", "--host", "127.0.0.1", "--port", str(port)]
+    environment = os.environ | {"PREFECT_SERVER_UI_API_URL": f"http://127.0.0.1:{port}/api"}
+    server = subprocess.Popen(words, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)  # noqa: S603
+    try:
+        _await(f"http://127.0.0.1:{port}/api/health", server)
+        os.environ["PREFECT_API_URL"] = f"http://127.0.0.1:{port}/api"
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        server.terminate()
+        server.wait(timeout=20)
+
+
+def _await(url: str, server: subprocess.Popen[bytes]) -> None:
+    deadline = time.monotonic() + START_SECONDS
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    while time.monotonic() < deadline and server.poll() is None:
+        try:
+            opener.open(url, timeout=2).close()
+            return
+        except (urllib.error.URLError, OSError):
+            time.sleep(0.2)
+    raise NanmineError("the Prefect server did not start; `prefect server start` shows why")

@@ -1,0 +1,22 @@
+"""`nanmine report`: one self-contained page of the study."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from flows.context import database_of, settings_of
+
+
+@click.command()
+@click.option("--out", type=click.Path(dir_okay=False, path_type=Path), required=True, metavar="FILE.html")
+@click.pass_context
+def report(context: click.Context, out: Path) -> None:
+    """Write one self-contained HTML page: tables, figures, agreement, provenance, threads."""
+    from pipeline.report import report_html
+
+    with database_of(context).reading() as session:
+        page = report_html(session, settings_of(context).study)
+    out.write_text(page, encoding="utf-8", newline="\n")
+    click.echo(f"report in {out}", err=True)
