@@ -87,7 +87,7 @@ def repository(stored: WorldRepository, api: str, open_threads: int) -> dict[str
         **dict.fromkeys(("has_pages", "has_discussions"), False),
         "size": 1,
         **dict.fromkeys(("stargazers_count", "watchers_count", "watchers"), stored.stars),
-        **dict.fromkeys(("forks", "forks_count"), 0),
+        **dict.fromkeys(("forks", "forks_count", "network_count", "subscribers_count"), 0),
         **dict.fromkeys(("open_issues", "open_issues_count"), open_threads),
         **dict.fromkeys(("created_at", "updated_at", "pushed_at"), moment(stored.created_at)),
     }
