@@ -9,7 +9,8 @@ from flows.engine import surroundings
 from prefect import flow  # isort: skip  (after flows.engine, which sets its defaults)
 
 from db.engine import open_database
-from pipeline.study_tables import label_groups, study_tables, write_tables
+from pipeline.material import read_material
+from pipeline.study_tables import study_tables, write_tables
 
 
 @flow(name="tables", flow_run_name="tables", retries=0, persist_result=False)
@@ -19,7 +20,8 @@ def regenerate_tables(folder: str, forms: list[str]) -> int:
     database = open_database(settings.database_url)
     try:
         with database.reading() as session:
-            found = study_tables(session, settings.study, label_groups(session), everything=True)
+            material = read_material(session, everything=True)
     finally:
         database.close()
+    found = study_tables(material, settings.study, everything=True)
     return len(write_tables(found, Path(folder), forms))

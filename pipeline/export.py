@@ -1,4 +1,4 @@
-"""Records out of the database, in a stable order: threads, matches, labels, annotations, proposals, events."""
+"""Records out of the database, in a stable order: one export, one function."""
 
 from __future__ import annotations
 

@@ -18,6 +18,7 @@ from pipeline.table import MISSING, Cell, Interval, Share, Table, cell_text
 LATEX = {
     "\\": r"\textbackslash{}",
     "{": r"\{",
+    "[": "{[}",
     "}": r"\}",
     "$": r"\$",
     "&": r"\&",

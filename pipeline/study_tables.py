@@ -1,4 +1,4 @@
-"""All tables of a study, read from its database, and written as text or files."""
+"""All tables of a study, and writing them as text or files."""
 
 from __future__ import annotations
 
@@ -6,44 +6,39 @@ import json
 from collections.abc import Iterable
 from pathlib import Path
 
-from sqlalchemy.orm import Session
-
 from db.errors import UsageError
-from db.labels import final_labels, read_history
 from pipeline import funnel, tables
+from pipeline.material import Material
 from pipeline.render import FORMS, render, to_data
 from pipeline.study import Study
 from pipeline.table import Table
-from pipeline.tables import Groups
 
 
-def label_groups(session: Session) -> Groups:
-    """Return the groups of all final labels, with the rejections that the protocol has nobody check."""
-    return tables.group(final_labels(session, unchecked=True))
-
-
-def study_tables(session: Session, study: Study, groups: Groups, *, everything: bool = False) -> list[Table]:
+def study_tables(material: Material, study: Study, *, everything: bool = False) -> list[Table]:
     """Return the tables of the study's own threads and labels, in the order of the paper.
 
-    `everything` adds those that take seconds: Table 2 by probing, and the patterns.
+    `everything` adds root causes by library, source, year and repository, and Table 2 by probing.
     """
-    counted = [
-        funnel.funnel(session, study, groups, funnel.discarded_by_stratum(read_history(session))),
-        funnel.criteria(session),
+    groups = material.groups
+    found = [
+        funnel.funnel(material, study),
+        funnel.criteria(material),
         tables.root_causes(groups, study),
         tables.fix_patterns(groups, study),
         tables.functions(groups, study),
         tables.shares(groups, study),
         tables.reasons(groups, study),
     ]
-    return counted + (_slow_tables(session, study) if everything else [])
+    return found + _further_tables(material, study) if everything else found
 
 
-def _slow_tables(session: Session, study: Study) -> list[Table]:
+def _further_tables(material: Material, study: Study) -> list[Table]:
+    from pipeline.crosstabs import cross_tables
     from pipeline.published import load_published
     from pipeline.ranges import invalid_ranges
 
-    return [invalid_ranges(load_published(study.published))] if study.published else []
+    ranges = [invalid_ranges(load_published(study.published))] if study.published else []
+    return [*ranges, *cross_tables(material, study)]
 
 
 def table_text(found: Iterable[Table], form: str) -> str:

@@ -51,6 +51,11 @@ def group(labels: Iterable[FinalLabel]) -> Counter[Group]:
     return Counter({Group(*key): count for key, count in Counter(map(_key, labels)).items()})
 
 
+def of_verdict(groups: Groups, valid: bool) -> Groups:
+    """Return the groups of valid threads, or of the others."""
+    return {key: count for key, count in groups.items() if key.valid is valid}
+
+
 class Tally:
     """The threads of some groups: by stratum, outside every stratum, listed (the sum) and distinct."""
 
@@ -131,7 +136,7 @@ def root_causes(groups: Groups, study: Study) -> Table:
 
     In the paper: 9 causes and Other, 400 threads.
     """
-    layout = Layout(groups, study)
+    layout = Layout(of_verdict(groups, True), study)
     found = causes(groups, study.codebook)
     names = {type_.code: type_.name for type_ in study.codebook.types}
     tallies = {cause.code: layout.tally(valid=True, root_cause=cause.code) for cause in found}
@@ -160,7 +165,7 @@ def causes(groups: Groups, codebook: Codebook) -> tuple[Cause, ...]:
 
 def fix_patterns(groups: Groups, study: Study) -> Table:
     """Section 2.2: valid threads of each cause by fix pattern, with the share within the cause."""
-    layout = Layout(groups, study)
+    layout = Layout(of_verdict(groups, True), study)
     names: dict[str | None, str] = {pattern.code: pattern.name for pattern in study.codebook.fix_patterns}
     names[None] = "No fix pattern labelled"
     rows = []
@@ -183,7 +188,7 @@ def _patterns_of(cause: Cause, groups: Groups) -> list[str | None]:
 
 def shares(groups: Groups, study: Study) -> Table:
     """Section 3: the share of each broad type and of each cause among all valid threads."""
-    layout = Layout(groups, study)
+    layout = Layout(of_verdict(groups, True), study)
     whole = layout.tally(valid=True).listed
     rows: list[tuple[Cell, ...]] = []
     for type_ in study.codebook.types:
@@ -199,7 +204,7 @@ def shares(groups: Groups, study: Study) -> Table:
 
 def reasons(groups: Groups, study: Study) -> Table:
     """Why inspected threads are not valid, by stratum; the paper does not report this."""
-    layout = Layout(groups, study)
+    layout = Layout(of_verdict(groups, False), study)
     whole = layout.tally(valid=False).listed
     foreign = {key.reason for key in groups if not key.valid and key.reason} - set(
         study.codebook.reason_codes
@@ -214,7 +219,7 @@ def reasons(groups: Groups, study: Study) -> Table:
 
 def functions(groups: Groups, study: Study) -> Table:
     """The functions noted on valid threads, by cause: which operation left its range, and how often."""
-    layout = Layout(groups, study)
+    layout = Layout(of_verdict(groups, True), study)
     noted = sorted({(key.root_cause or "", key.function) for key in groups if key.valid and key.function})
     rows = []
     for cause, function in noted:

@@ -116,7 +116,7 @@ def made_thread(number: int) -> ThreadRecord:
 
 
 def label_threads(session: Session) -> None:
-    """Label the twenty threads: blind votes that agree, one adjudicated, one discarded, the last two imported."""
+    """Label the threads: blind votes, of which one is ruled on and one discarded; two are imported."""
     append_event(session, "setup", payload={"protocol": "blind_double"})
     causes = ("IR", "GE", "APIM", "RE", "IR", "IMC", "IDP", "BI")
     threads = session.query(Thread).order_by(Thread.id).all()

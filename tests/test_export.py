@@ -13,7 +13,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from db.engine import Database
-from db.records import Label
 from flows.cli import nanmine
 from pipeline.errors import InputError
 from pipeline.export import EXPORTS, export_records, exported_fields
@@ -21,7 +20,8 @@ from pipeline.fields import Field, fields_of
 from pipeline.serial import FORMATS, read_records, write_records
 
 HOSTILE = [
-    "=1+1", "+cmd|' /C calc'!A0", "-2", "@SUM(A1)", "\t=1", "\r=1", "\n=1", "'=1", "''", "'", "\\", "\\\\", "",
+    "=1+1",
+    "+cmd|' /C calc'!A0", "-2", "@SUM(A1)", "\t=1", "\r=1", "\n=1", "'=1", "''", "'", "\\", "\\\\", "",
     "a,b", 'a"b', "a\nb", "a\r\nb", "\u2028", "\ufeff", "‮", "\x00", "\x1b[31m", "NaN", "null", "None", "true",
     "1e5", "00012", "٣", "＝1", " ", "  x  ", "😀", "<script>alert(1)</script>", "é" * 300,
 ]  # fmt: skip

@@ -7,8 +7,9 @@ from pathlib import Path
 import click
 
 from flows.context import database_of, settings_of
+from pipeline.material import read_material
 from pipeline.published import load_published
-from pipeline.study_tables import label_groups, parse_forms, study_tables, table_text, write_tables
+from pipeline.study_tables import parse_forms, study_tables, table_text, write_tables
 from pipeline.table import Table
 
 FILES = "md,csv,tex,json"
@@ -65,10 +66,10 @@ def _own_tables(context: click.Context, compare: str | None, everything: bool) -
     study = settings_of(context).study
     published = load_published(compare) if compare else None
     with database_of(context).reading() as session:
-        groups = label_groups(session)
-        found = study_tables(session, study, groups, everything=everything)
+        material = read_material(session, everything=everything)
+    found = study_tables(material, study, everything=everything)
     if published:
         from pipeline.comparison import comparison_tables
 
-        found += comparison_tables(groups, study, published)
+        found += comparison_tables(material.groups, study, published)
     return found

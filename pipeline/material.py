@@ -1,0 +1,129 @@
+"""What the tables are counted from, read from a database or from a replication package."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from sqlalchemy import case, func, select
+from sqlalchemy.orm import Session
+
+from db.label_states import History
+from db.labels import final_labels, read_history
+from db.records import FinalLabel
+from db.threads import Criterion, Thread, ThreadStratum
+from pipeline.tables import OUTSIDE, Groups, group
+
+BATCH = 500
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Where a valid thread comes from, and its root cause."""
+
+    cause: str
+    source: str
+    libraries: tuple[str, ...]
+    repository: str | None
+    created_at: datetime | None
+
+
+@dataclass(frozen=True)
+class Material:
+    """The counts behind the tables of a study.
+
+    `strata` and `sources` hold (seen, candidates) by stratum and by source, `met` threads by source
+    and criterion, `discarded` threads by stratum, `opened` (seen, candidates) by month since year 0.
+    `origins` and `opened` are empty where only the quick tables are wanted.
+    """
+
+    groups: Groups
+    strata: dict[str, tuple[int, int]]
+    sources: dict[str, tuple[int, int]]
+    met: dict[tuple[str, str], int]
+    discarded: Counter[str]
+    origins: tuple[Origin, ...] = ()
+    opened: dict[int, tuple[int, int]] = field(default_factory=dict)
+
+
+def read_material(session: Session, *, everything: bool = False) -> Material:
+    """Read the counts from a database; `everything` adds origins and months."""
+    labels = final_labels(session, unchecked=True)
+    return Material(
+        groups=group(labels),
+        strata=_by_stratum(session),
+        sources=_by_source(session),
+        met=_criteria_met(session),
+        discarded=_discarded(read_history(session)),
+        origins=tuple(_origins(session, labels)) if everything else (),
+        opened=_opened(session) if everything else {},
+    )
+
+
+CANDIDATES = func.sum(case((Thread.candidate, 1), else_=0))
+
+
+def _by_stratum(session: Session) -> dict[str, tuple[int, int]]:
+    query = select(ThreadStratum.stratum, func.count(), CANDIDATES)
+    rows = session.execute(
+        query.join(Thread, Thread.id == ThreadStratum.thread_id).group_by(ThreadStratum.stratum)
+    )
+    return {stratum: (seen, candidates) for stratum, seen, candidates in rows}
+
+
+def _by_source(session: Session) -> dict[str, tuple[int, int]]:
+    rows = session.execute(select(Thread.source, func.count(), CANDIDATES).group_by(Thread.source))
+    return {source: (seen, candidates) for source, seen, candidates in rows}
+
+
+def _criteria_met(session: Session) -> dict[tuple[str, str], int]:
+    query = select(Thread.source, Criterion.name, func.sum(case((Criterion.met, 1), else_=0)))
+    rows = session.execute(
+        query.join(Criterion, Criterion.thread_id == Thread.id).group_by(Thread.source, Criterion.name)
+    )
+    return {(source, name): count for source, name, count in rows}
+
+
+def _discarded(history: History) -> Counter[str]:
+    """Count the threads discarded after discussion, once in each of their strata."""
+    return Counter(
+        stratum for url in discarded_urls(history) for stratum in history.strata_of(url) or (OUTSIDE,)
+    )
+
+
+def discarded_urls(history: History) -> list[str]:
+    """Return the threads that were discarded after discussion, sorted."""
+    return sorted(url for url in history.threads if history.outcome(url).state == "discarded")
+
+
+def _origins(session: Session, labels: Iterable[FinalLabel]) -> Iterable[Origin]:
+    causes = {final.thread_id: final.label.root_cause or "" for final in labels if final.label.valid}
+    ids = sorted(causes)
+    columns = (Thread.id, Thread.source, Thread.libraries, Thread.repository, Thread.created_at)
+    for start in range(0, len(ids), BATCH):
+        batch = ids[start : start + BATCH]
+        rows = session.execute(select(*columns).where(Thread.id.in_(batch)).order_by(Thread.id))
+        for id_, source, libraries, repository, created_at in rows:
+            yield Origin(causes[id_], source, tuple(sorted(libraries)), repository, created_at)
+
+
+def _opened(session: Session) -> dict[int, tuple[int, int]]:
+    dates = session.execute(select(Thread.created_at, Thread.candidate).where(Thread.created_at.is_not(None)))
+    return count_months((created_at, candidate) for created_at, candidate in dates)
+
+
+def count_months(threads: Iterable[tuple[datetime, bool]]) -> dict[int, tuple[int, int]]:
+    """Return (seen, candidates) by month of threads given as (opened, is a candidate)."""
+    counts: defaultdict[int, list[int]] = defaultdict(lambda: [0, 0])
+    for opened, candidate in threads:
+        count = counts[month_of(opened)]
+        count[0] += 1
+        count[1] += candidate
+    return {month: (seen, candidates) for month, (seen, candidates) in counts.items()}
+
+
+def month_of(time: datetime) -> int:
+    """Return the months since year 0."""
+    return time.year * 12 + time.month - 1

@@ -1,0 +1,241 @@
+"""The report: one HTML page with tables, figures, agreement, protocol, model, provenance and threads.
+
+The page asks for nothing outside itself and its content policy allows nothing but its own style,
+its own script and images in data addresses, so no text of a thread can run.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import func, select
+from sqlalchemy.orm import Session
+
+from db.labels import final_labels
+from db.records import FinalLabel
+from db.threads import Thread
+from pipeline import provenance, tables
+from pipeline.comparison import comparison_tables
+from pipeline.material import read_material
+from pipeline.published import load_published
+from pipeline.render import render
+from pipeline.report_parts import agreement_part, model_part
+from pipeline.study import Study
+from pipeline.study_tables import study_tables
+from pipeline.table import Table
+
+TEMPLATES = Path(__file__).parent / "templates"
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """A figure on the page: its data address and what it shows, in words."""
+
+    source: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Section:
+    """One section of the page."""
+
+    id: str
+    title: str
+    text: str = ""
+    tables: tuple[Table, ...] = ()
+    figures: tuple[Picture, ...] = ()
+
+
+def report_html(session: Session, study: Study) -> str:
+    """Return the whole page of a study."""
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+    labels = final_labels(session, unchecked=True)
+    script, style = (_asset(name) for name in ("report.js", "report.css"))
+    environment = Environment(
+        loader=FileSystemLoader(TEMPLATES), autoescape=True, undefined=StrictUndefined, trim_blocks=True
+    )
+    return environment.get_template("report.html").render(
+        title=study.title,
+        lead=_lead(session, labels),
+        warning=_warning(labels),
+        policy=content_policy(script, style),
+        style=style,
+        script=script,
+        sections=[_view(section) for section in sections(session, study)],
+        threads=thread_rows(session, labels),
+        version=provenance.program_version(),
+        fingerprint=provenance.fingerprint(session, study),
+    )
+
+
+def content_policy(script: str, style: str) -> str:
+    """Return a policy that allows this script, this style and embedded images, and nothing else."""
+    return (
+        f"default-src 'none'; script-src '{_digest(script)}'; style-src '{_digest(style)}'; "
+        "img-src data:; base-uri 'none'; form-action 'none'"
+    )
+
+
+def _digest(text: str) -> str:
+    return f"sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}"
+
+
+def _asset(name: str) -> str:
+    return (TEMPLATES / name).read_text(encoding="utf-8")
+
+
+def _lead(session: Session, labels: Sequence[FinalLabel]) -> str:
+    threads = session.scalar(select(func.count()).select_from(Thread))
+    candidates = session.scalar(select(func.count()).select_from(Thread).where(Thread.candidate))
+    valid = sum(final.label.valid for final in labels)
+    return f"{threads} threads seen, {candidates} candidates, {len(labels)} labelled, {valid} of them valid."
+
+
+def _warning(labels: Sequence[FinalLabel]) -> str:
+    simulated = sum(final.simulated for final in labels)
+    return (
+        f"{simulated} of {len(labels)} labels are by simulated annotators, not by people."
+        if simulated
+        else ""
+    )
+
+
+def _view(section: Section) -> dict[str, Any]:
+    shown = [{"title": table.title, "html": render(table, "html")} for table in section.tables]
+    return {
+        "id": section.id,
+        "title": section.title,
+        "text": section.text,
+        "tables": shown,
+        "figures": section.figures,
+    }
+
+
+def sections(session: Session, study: Study) -> list[Section]:
+    """Return the sections in order, but for the list of threads."""
+    material = read_material(session, everything=True)
+    own = {table.name: table for table in study_tables(material, study, everything=True)}
+    details = tuple(table for name, table in own.items() if name not in RESULTS)
+    compared = [_comparison(material.groups, study)] if study.published else []
+    return [
+        _results(own),
+        *compared,
+        _agreement(session),
+        _model(session, study),
+        Section("details", "More tables", "", details),
+        _provenance(session, study),
+    ]
+
+
+RESULTS = ("table1", "shares", "funnel")
+
+
+def _results(own: dict[str, Table]) -> Section:
+    from pipeline import figures
+
+    pictures = _pictures(
+        [
+            (lambda: figures.distribution(own["table1"]), "Valid threads of each stratum by root cause."),
+            (lambda: figures.funnel(own["funnel"]), "From threads seen to valid threads, by stratum."),
+            (lambda: figures.months(own["months"]), "Threads by the month they were opened."),
+        ]
+    )
+    return Section("results", "Results", NO_FIGURES, tuple(own[name] for name in RESULTS), pictures)
+
+
+def _comparison(groups: tables.Groups, study: Study) -> Section:
+    from pipeline import figures
+
+    published = load_published(str(study.published))
+    compared = comparison_tables(groups, study, published)
+    text = f"Shares of all valid threads here and in {published.citation}."
+    pictures = _pictures([(lambda: figures.against_published(compared[0]), text)])
+    return Section("comparison", f"Beside {published.citation}", "", tuple(compared), pictures)
+
+
+def _agreement(session: Session) -> Section:
+    from pipeline import figures
+
+    part = agreement_part(session)
+    drawn = []
+    if part.matrix:
+        names, counts, (first, second) = part.matrix
+        drawn.append(
+            (
+                lambda: figures.matrix(names, counts, first, second),
+                "Labels of two annotators before any ruling.",
+            )
+        )
+    return Section("agreement", "Agreement and protocol", part.text, part.tables, _pictures(drawn))
+
+
+def _model(session: Session, study: Study) -> Section:
+    part = model_part(session, study)
+    return Section("model", "Model", part.text, part.tables, _pictures(part.figures))
+
+
+def _provenance(session: Session, study: Study) -> Section:
+    found = (
+        provenance.facts(session, study),
+        provenance.crawls(session),
+        provenance.runs(session),
+        provenance.queries(session),
+    )
+    return Section("provenance", "Provenance", "", found)
+
+
+NO_FIGURES = "" if find_spec("matplotlib") else "Figures are left out: they need the extra nanmine[figures]."
+
+
+def _pictures(drawn: Sequence[tuple[Any, str]]) -> tuple[Picture, ...]:
+    """Draw each figure as SVG in a data address; none where matplotlib is not installed."""
+    from pipeline import figures
+
+    if NO_FIGURES:
+        return ()
+    return tuple(
+        Picture(f"data:image/svg+xml;base64,{base64.b64encode(figures.to_svg(draw())).decode()}", text)
+        for draw, text in drawn
+    )
+
+
+def thread_rows(session: Session, labels: Sequence[FinalLabel]) -> list[dict[str, str]]:
+    """Return the labelled threads as the page lists them, by URL; only an http address becomes a link."""
+    by_id = {final.thread_id: final for final in labels}
+    rows = []
+    columns = (Thread.id, Thread.url, Thread.title, Thread.source, Thread.created_at)
+    for id_, url, title, source, created_at in session.execute(select(*columns).order_by(Thread.url)):
+        if id_ in by_id:
+            opened = created_at.date().isoformat() if created_at else ""
+            rows.append(
+                {
+                    "title": title or url,
+                    "link": _link(url),
+                    "source": source,
+                    "opened": opened,
+                    **_labelled(by_id[id_]),
+                }
+            )
+    return rows
+
+
+def _link(url: str) -> str:
+    return url if url.startswith(("https://", "http://")) else ""
+
+
+def _labelled(final: FinalLabel) -> dict[str, str]:
+    label = final.label
+    return {
+        "strata": ", ".join(final.strata) or "outside",
+        "label": "valid" if label.valid else "not valid",
+        "cause": label.root_cause or label.reason or "",
+        "fix": label.fix_pattern or "",
+        "how": final.how + (" (simulated)" if final.simulated else ""),
+    }
