@@ -6,13 +6,11 @@ from collections import Counter
 
 import pytest
 
-from pipeline.records import PostRecord, ThreadRecord
-from pipeline.sandbox.questions import to_html
-from pipeline.sandbox.world import World, WorldPost, WorldThread, generate_world, load_world
+from pipeline.sandbox.expected import SOURCES, to_record
+from pipeline.sandbox.world import WorldThread, generate_world, load_world
 from pipeline.store import derive
 from pipeline.study import Study, load_study
 
-SOURCES = {"github": "github", "stackexchange": "stackoverflow", "discourse": "pytorch-forums"}
 WORLD = load_world()
 
 
@@ -20,43 +18,6 @@ WORLD = load_world()
 def study() -> Study:
     """The bundled study."""
     return load_study()
-
-
-def to_record(world: World, thread: WorldThread, study: Study) -> ThreadRecord:
-    """Return the thread as its source would hand it over."""
-    libraries = {"pytorch"} if thread.service == "discourse" else set()
-    for repository in world.repositories:
-        if repository.full_name == thread.repository:
-            libraries |= {study.sources["github"].topics.get(topic, "") for topic in repository.topics}
-    if thread.service == "stackexchange":
-        libraries |= {study.sources["stackoverflow"].tags.get(tag, "") for tag in thread.tags}
-    return ThreadRecord(
-        source=SOURCES[thread.service],
-        external_id=str(thread.id),
-        url=f"https://example.org/{thread.id}",
-        kind=thread.kind,
-        title=thread.title,
-        posts=tuple(_records(thread)),
-        closed_at=thread.closed_at,
-        libraries=tuple(sorted(libraries - {""})),
-        accepted=any(post.accepted for post in thread.posts),
-    )
-
-
-def _records(thread: WorldThread) -> list[PostRecord]:
-    made = []
-    for index, post in enumerate(thread.posts):
-        if post.small_action:
-            continue
-        made.append(_record(thread, post, "reply" if index else "opening"))
-        made += [_record(thread, comment, "comment") for comment in post.comments]
-    return made
-
-
-def _record(thread: WorldThread, post: WorldPost, role: str) -> PostRecord:
-    html = thread.service == "stackexchange"
-    body = "" if post.hidden else to_html(post.body) if html else post.body
-    return PostRecord(role, str(post.id), body, "html" if html else "markdown")
 
 
 @pytest.mark.parametrize("thread", WORLD.threads, ids=lambda thread: f"{thread.service}-{thread.id}")

@@ -3,59 +3,25 @@
 from __future__ import annotations
 
 import os
-import tomllib
-from collections.abc import Iterator, Sequence
-from contextlib import chdir, contextmanager
+import shutil
+from collections.abc import Iterator
+from contextlib import chdir, contextmanager, suppress
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
+from typing import Any
 
 import click
 
+import pipeline.sandbox
 from db.errors import UsageError
 
-NAME = "numerical-bugs-demo"
-STUDY = f"""\
-# The bundled study, on the small world of the sandbox: smaller quotas, labelled twice and blind.
-
-[study]
-name = "{NAME}"
-
-[labeling]
-protocol = "blind_double"
-seed = 20220731
-pilot_size = 0
-batch = 5
-
-[database]
-url = "sqlite:///demo.db"
-
-[[strata]]
-code = "TI"
-title = "TensorFlow issues"
-source = "github"
-library = "tensorflow"
-quota = 15
-
-[[strata]]
-code = "TP"
-title = "TensorFlow posts"
-source = "stackoverflow"
-library = "tensorflow"
-quota = 15
-
-[[strata]]
-code = "PI"
-title = "PyTorch issues"
-source = "github"
-library = "pytorch"
-quota = 15
-
-[[strata]]
-code = "PP"
-title = "PyTorch posts"
-source = "pytorch-forums"
-library = "pytorch"
-quota = 15
-"""
+STUDY = Path(pipeline.sandbox.__file__).parent / "demo.toml"
+DATABASE_FILES = ("demo.db", "demo.db-wal", "demo.db-shm")
+# Limits are there to be waited for: the tests do, the demo has no time to.
+RELAXED: dict[str, Any] = {
+    "github": {"limits": {"search": (10_000, 10_000)}},
+    "pytorch_forums": {"per_ten_seconds": None, "per_minute": None},
+}
 
 
 @click.command()
@@ -88,27 +54,20 @@ def demo(out: Path, serve: bool) -> None:
             _serve(folder / "report.html", sandbox.urls)
 
 
-# The demo must not wait for limits that are there to be waited for; the tests do.
-RELAXED = {"pytorch_forums": {"per_ten_seconds": None, "per_minute": None}}
-
-
 def prepare(out: Path) -> Path:
     """Return the demo's folder with its study and no database; refuse a folder that holds something else."""
     folder = out.resolve()
     if folder.exists() and any(folder.iterdir()) and not _is_demo(folder / "study.toml"):
         raise UsageError(f"{out}: is not empty and no demo; name another folder with --out")
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "study.toml").write_text(STUDY, encoding="utf-8")
-    for name in ("demo.db", "demo.db-wal", "demo.db-shm"):
+    shutil.copyfile(STUDY, folder / "study.toml")
+    for name in DATABASE_FILES:
         (folder / name).unlink(missing_ok=True)
     return folder
 
 
 def _is_demo(study: Path) -> bool:
-    try:
-        return bool(tomllib.loads(study.read_text(encoding="utf-8"))["study"]["name"] == NAME)
-    except (OSError, ValueError, KeyError):
-        return False
+    return study.is_file() and study.read_bytes() == STUDY.read_bytes()
 
 
 @contextmanager
@@ -145,13 +104,36 @@ def _label() -> None:
     """Let the simulated people label everything."""
     from db.engine import open_database
     from labeling.simulate import ADJUDICATOR, ANNOTATORS, Simulation
+    from pipeline.sandbox.expected import right_labels
+    from pipeline.sandbox.world import load_world
     from pipeline.settings import load_settings
 
     settings = load_settings(os.environ)
     database = open_database(settings.database_url)
     try:
-        acts = Simulation(database, settings.study, right_labels()).run()
+        acts = Simulation(database, settings.study, right_labels(load_world())).run()
     finally:
         database.close()
     people = f"{' and '.join(ANNOTATORS)}, settled by {ADJUDICATOR}"
     click.secho(f"\n# {acts} acts of simulated people: {people}", bold=True)
+
+
+def _serve(page: Path, urls: dict[str, str]) -> None:
+    """Serve the report on loopback until Ctrl-C; the sandbox goes on as long."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            body = page.read_bytes()
+            self.send_response(200)
+            self.send_header("Content-Type", "text/html; charset=utf-8")
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, format: str, *args: object) -> None:
+            """Keep quiet."""
+
+    with HTTPServer(("127.0.0.1", 0), Handler) as server, suppress(KeyboardInterrupt):
+        click.echo(f"Report: http://127.0.0.1:{server.server_address[1]}  (Ctrl-C ends)")
+        click.echo("Sandbox: " + "  ".join(f"{name} {url}" for name, url in urls.items()))
+        server.serve_forever()
