@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import httpx
@@ -113,6 +114,14 @@ def test_faults_can_wait_repeat_and_choose(server: ServiceServer) -> None:
     ]
 
 
+def test_the_world_can_change_at_a_chosen_request(server: ServiceServer) -> None:
+    """An action runs once, before the request it waits for, and that request is answered."""
+    heard: list[int] = []
+    server.faults.append(faults.act(lambda: heard.append(server.requests), after=1))
+    assert [get(server).text for _ in range(3)] == ["/a"] * 3
+    assert heard == [2]
+
+
 @pytest.mark.parametrize("fault", [faults.drop(), faults.cut_short()])
 def test_broken_connections_are_network_errors(server: ServiceServer, fault: Fault) -> None:
     """A dropped connection and a short body are errors of the transport, not answers."""
@@ -159,6 +168,23 @@ def test_sandbox_serves_all_three() -> None:
         assert list(sandbox.urls) == NAMES
         assert httpx.get(sandbox.urls["github"] + "/rate_limit", trust_env=False).status_code == 200
         assert sandbox.requests == {"github": 1, "stackoverflow": 0, "pytorch-forums": 0}
+
+
+def test_the_world_can_change_under_a_running_sandbox() -> None:
+    """A new world takes the place of the old one; a GitHub thread that it lacks was deleted."""
+    with Sandbox(clock=VirtualClock()) as sandbox:
+        lost, edited = sandbox.world.threads_of("github")[:2]
+        sandbox.world = sandbox.world.without("github", lost.id).with_thread(replace(edited, title="New"))
+        url = sandbox.urls["github"]
+        paths = [f"{url}/repos/{thread.repository}/issues/{thread.number}" for thread in (lost, edited)]
+        answers = [httpx.get(path, trust_env=False) for path in paths]
+    assert answers[0].status_code == 410
+    assert answers[1].json()["title"] == "New"
+
+
+def test_answers_are_dated_by_the_clock_of_the_service(server: ServiceServer) -> None:
+    """The Date header is the virtual time, so that a client can see how far its own clock is off."""
+    assert get(server).headers["date"] == "Sun, 01 Nov 2026 12:00:00 GMT"
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

@@ -13,7 +13,7 @@ import pytest
 from pipeline.sandbox.clock import VirtualClock
 from pipeline.sandbox.github import GitHubService
 from pipeline.sandbox.github_rest import Incomplete
-from pipeline.sandbox.server import ServiceServer
+from pipeline.sandbox.server import Request, ServiceServer
 from pipeline.sandbox.world import World, WorldPost, WorldRepository, WorldThread
 
 DAY = datetime(2020, 3, 1, 12, tzinfo=UTC)
@@ -271,6 +271,21 @@ def test_anonymous_windows_are_small(client: httpx.Client) -> None:
     limits = client.get("/rate_limit").json()["resources"]
     assert (limits["core"]["limit"], limits["search"]["limit"]) == (60, 10)
     assert client.post("/graphql", json={"query": "{rateLimit{cost}}"}).status_code == 401
+
+
+def test_nine_hundred_requests_a_minute_are_a_secondary_limit(
+    service: GitHubService, clock: VirtualClock
+) -> None:
+    """Whoever asks too fast is refused although their quota is not used up."""
+    request = Request(
+        "GET", "/repos/acme/nets", {}, {"user-agent": "x", "authorization": "token y"}, b"", "::1"
+    )
+    assert {service.answer(request).status for _ in range(900)} == {200}
+    refused = service.answer(request)
+    assert (refused.status, b"secondary rate limit" in refused.body) == (403, True)
+    assert int(refused.headers["x-ratelimit-remaining"]) > 0
+    clock.sleep(60)
+    assert service.answer(request).status == 200
 
 
 def test_conditional_requests_cost_nothing(client: httpx.Client, service: GitHubService) -> None:

@@ -6,15 +6,16 @@ from types import TracebackType
 from typing import Any, Self
 
 from pipeline.sandbox.server import Service, ServiceServer
-from pipeline.sandbox.world import World
+from pipeline.sandbox.world import World, load_world
 from pipeline.transport import Clock, SystemClock
 
 
 class Sandbox:
     """All three services over one world, served while the `with` block lasts.
 
-    `port_base` N takes the ports N, N+1 and N+2; 0 takes free ones. `options` are keyword arguments of
-    a service, keyed by source name with underscores: `Sandbox(github={"graphql_limit": 50})`.
+    `servers` holds the server of each source by its name, with its `service`, `faults` and counts.
+    `port_base` N takes the ports N, N+1 and N+2; 0 takes free ones. `options` are the keyword arguments
+    of the services, keyed by source name with underscores: `Sandbox(github={"node_budget": 50})`.
     """
 
     def __init__(
@@ -24,15 +25,44 @@ class Sandbox:
         clock: Clock | None = None,
         **options: dict[str, Any],
     ) -> None:
+        from pipeline.sandbox.discourse import DiscourseService
+        from pipeline.sandbox.github import GitHubService
+        from pipeline.sandbox.stackexchange import StackExchangeService
+
         self.clock = clock or SystemClock()
+        self._world = world or load_world()
+        self.github = GitHubService(self._world, self.clock, **options.pop("github", {}))
+        self.stackoverflow = StackExchangeService(self._world, self.clock, **options.pop("stackoverflow", {}))
+        self.pytorch_forums = DiscourseService(self._world, self.clock, **options.pop("pytorch_forums", {}))
+        if options:
+            raise TypeError(f"Sandbox has no service {sorted(options)[0]!r}")
         self.servers: dict[str, ServiceServer] = {}
-        services = _services(world or _default_world(), self.clock, options)
+        self._listen(port_base)
+
+    def _listen(self, port_base: int) -> None:
+        services: dict[str, Service] = {
+            "github": self.github,
+            "stackoverflow": self.stackoverflow,
+            "pytorch-forums": self.pytorch_forums,
+        }
         try:
             for offset, (name, service) in enumerate(services.items()):
                 self.servers[name] = ServiceServer(service, port_base + offset if port_base else 0)
         except BaseException:
             self.stop()
             raise
+
+    @property
+    def world(self) -> World:
+        """What the services hold; assign another one to change it between requests.
+
+        A thread that is missing from the new world counts as deleted.
+        """
+        return self._world
+
+    @world.setter
+    def world(self, world: World) -> None:
+        self._world = self.github.world = self.stackoverflow.world = self.pytorch_forums.world = world
 
     @property
     def urls(self) -> dict[str, str]:
@@ -62,21 +92,3 @@ class Sandbox:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.stop()
-
-
-def _default_world() -> World:
-    from pipeline.sandbox.world import load_world
-
-    return load_world()
-
-
-def _services(world: World, clock: Clock, options: dict[str, dict[str, Any]]) -> dict[str, Service]:
-    from pipeline.sandbox.discourse import DiscourseService
-    from pipeline.sandbox.github import GitHubService
-    from pipeline.sandbox.stackexchange import StackExchangeService
-
-    return {
-        "github": GitHubService(world, clock, **options.get("github", {})),
-        "stackoverflow": StackExchangeService(world, clock, **options.get("stackoverflow", {})),
-        "pytorch-forums": DiscourseService(world, clock, **options.get("pytorch_forums", {})),
-    }

@@ -34,6 +34,15 @@ def fault(response: Response, times: int = 1, matches: Matches = every, after: i
     return Fault(matches, lambda request: response, times, after)
 
 
+def act(action: Callable[[], object], matches: Matches = every, after: int = 0) -> Fault:
+    """Call `action` when a matching request comes in, before the service answers it: the world changes."""
+
+    def run(request: Request) -> None:
+        action()
+
+    return Fault(matches, run, after=after)
+
+
 def for_ever(scripted: Fault) -> Fault:
     """Return the fault without an end."""
     return replace(scripted, times=FOR_EVER)

@@ -47,7 +47,7 @@ class GitHubService:
     `revoked` holds tokens that are refused, `incomplete` scripted time-outs of searches. Options:
     `limits` overrides windows by resource, (with a token, without); `limited_status` is what a used-up
     window answers, 403 or 429; `advanced` makes the advanced search dialect the default;
-    `node_budget` is GraphQL's tolerance (see `GraphQLRun`).
+    `node_budget` is GraphQL's tolerance (see `GraphQLRun`); `secondary` False lifts the secondary limits.
     """
 
     name = "github"
@@ -62,6 +62,7 @@ class GitHubService:
         limits: dict[str, tuple[int, int]] | None = None,
         limited_status: int = 403,
         node_budget: int | None = None,
+        secondary: bool = True,
     ) -> None:
         self.clock = clock
         self.base_url = ""
@@ -69,10 +70,22 @@ class GitHubService:
         self.limits = LIMITS | (limits or {})
         self.limited_status = limited_status
         self.node_budget = node_budget
+        self.secondary = secondary
+        self._world = world
         self.store = GitHubStore(world)
         self.revoked: set[str] = set()
         self._windows = RateWindows(clock)
         self._rest = Rest(self.store, strict, advanced)
+
+    @property
+    def world(self) -> World:
+        """The world that was last assigned; what `store` was told since is not in it."""
+        return self._world
+
+    @world.setter
+    def world(self, world: World) -> None:
+        self._world = world
+        self.store.become(world)
 
     @property
     def incomplete(self) -> list[Incomplete]:
@@ -160,7 +173,7 @@ class GitHubService:
     def _check_secondary(self, caller: Caller, resource: str) -> None:
         family = "graphql" if resource == "graphql" else "rest"
         key = ("secondary", family, caller.key)
-        if not self._windows.spend(key, REQUESTS_A_MINUTE[family], timedelta(minutes=1)):
+        if self.secondary and not self._windows.spend(key, REQUESTS_A_MINUTE[family], timedelta(minutes=1)):
             raise Refused(
                 403,
                 "You have exceeded a secondary rate limit. Please wait a few minutes before you try again.",

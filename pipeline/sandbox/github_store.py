@@ -126,6 +126,19 @@ class GitHubStore:
         self.moved[self.repository_of(thread).id, number] = new_id
         self.add(replace(thread, id=new_id, repository=new_name, number=new_number))
 
+    def become(self, world: World) -> None:
+        """Hold what another world holds; threads that it lacks were deleted."""
+        wanted = {thread.id: thread for thread in world.threads_of("github")}
+        for thread in [thread for key, thread in self.threads.items() if wanted.get(key) != thread]:
+            if thread.id in wanted:
+                self._forget(thread)
+            else:
+                self.delete(thread.repository or "", thread.number)
+        for repository in world.repositories:
+            self.add_repository(repository)
+        for key in wanted.keys() - self.threads.keys():
+            self.add(wanted[key])
+
     def rename(self, full_name: str, new_name: str) -> None:
         """Rename a repository; the old name redirects and is no longer searchable."""
         repository = self._must_be_named(full_name)

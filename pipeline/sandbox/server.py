@@ -11,6 +11,7 @@ import threading
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from email.utils import format_datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Protocol
 from urllib.parse import parse_qs, urlsplit
@@ -136,6 +137,7 @@ class ServiceServer:
 
         class Handler(_Handler):
             answer = staticmethod(server.answer)
+            clock = server.service.clock
             connections = server._connections
 
         return Handler
@@ -148,6 +150,7 @@ class _Handler(BaseHTTPRequestHandler):
     wbufsize = -1
     disable_nagle_algorithm = True
     answer: Callable[[Request], Response]
+    clock: Clock
     connections: set[socket.socket]
 
     def setup(self) -> None:
@@ -171,6 +174,10 @@ class _Handler(BaseHTTPRequestHandler):
         self._send(self.answer(self._request()))
 
     do_POST = do_HEAD = do_PUT = do_PATCH = do_DELETE = do_GET  # noqa: N815
+
+    def date_time_string(self, timestamp: float | None = None) -> str:
+        """Return the time of the service's clock for the Date header."""
+        return format_datetime(self.clock.now(), usegmt=True)
 
     def log_message(self, format: str, *args: object) -> None:
         """Keep quiet: requests are counted, not printed."""
