@@ -48,7 +48,8 @@ def test_a_raw_payload_never_changes(database: Database) -> None:
     )
     payload = (
         "insert into raw_payload"
-        " (source, kind, request, request_sha256, sha256, body, fetched_at, crawl_run_id) values ('s', 'k', 'r', 'a', 'b', x'00', '2020-01-01', 1)"
+        " (source, kind, request, request_sha256, sha256, body, fetched_at, crawl_run_id)"
+        " values ('s', 'k', 'r', 'a', 'b', x'00', '2020-01-01', 1)"
     )
     with database.writing() as session:
         session.execute(text(insert))
