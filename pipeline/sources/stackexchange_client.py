@@ -94,7 +94,8 @@ class Client:
             )
         except ValueError:
             raise Refused(
-                f"{self._settings.name}: there is no Stack Exchange site {self.site!r}; check `site` in the study"
+                f"{self._settings.name}: there is no Stack Exchange site {self.site!r};"
+                " check its `site` in the study"
             ) from None
         return {"items": [{"api_site_parameter": self.site, "name": self._api._name}]}
 
