@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session, selectinload
 
 from db.labels import final_labels
 from db.records import Label
-from db.threads import Criterion, Thread
+from db.threads import KeywordMatch, Thread
 from pipeline.channels import PostText, Segment, segments_of
 from pipeline.study import Study
 
@@ -54,14 +55,20 @@ def to_document(thread: Thread, study: Study) -> Document:
     return Document(thread.id, thread.url, thread.content_sha256, _group(thread.repository, thread.url), segments, facts)
 
 
-def references(session: Session, study: Study) -> list[Reference]:
-    """Return every thread to propose for: those with a keyword, or all where the study has none."""
+def references(session: Session, study: Study, thread_ids: Sequence[int] | None = None) -> list[Reference]:
+    """Return the threads named, or else all to propose for: those with a keyword, if the study has any."""
     query = select(Thread.id, Thread.url, Thread.content_sha256, Thread.repository).order_by(Thread.id)
+    if thread_ids is not None:
+        named = set(thread_ids)
+        return [one for one in _to_references(session.execute(query)) if one.thread_id in named]
     if study.keywords.counted:
-        met = Criterion.__table__.c.met
-        with_keyword = select(Criterion.thread_id).where(Criterion.name == "keyword", met.is_(True))
+        with_keyword = select(KeywordMatch.thread_id).where(KeywordMatch.extended.is_(False))
         query = query.where(Thread.id.in_(with_keyword))
-    return [Reference(id_, url, digest, _group(repository, url)) for id_, url, digest, repository in session.execute(query)]
+    return _to_references(session.execute(query))
+
+
+def _to_references(rows: Iterable[Any]) -> list[Reference]:
+    return [Reference(id_, url, digest, _group(repository, url)) for id_, url, digest, repository in rows]
 
 
 def labels_of(session: Session) -> dict[int, Label]:

@@ -1,0 +1,94 @@
+"""`nanmine propose`: train, run, evaluate, suspects."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import click
+
+from flows.context import database_of, settings_of
+
+MODEL = click.option(
+    "--model",
+    type=click.Path(dir_okay=False, path_type=Path),
+    metavar="FILE",
+    help="The model's file; beside the database unless given.",
+)
+
+
+@click.group()
+def propose() -> None:
+    """Propose validity, root cause and fix pattern for each thread."""
+
+
+@propose.command()
+@MODEL
+@click.pass_context
+def train(context: click.Context, model: Path | None) -> None:
+    """Train on every final label, and write the model with its card."""
+    from flows.progress import counting
+    from pipeline.proposing import train_model
+
+    with counting("texts") as progress:
+        path = _path(context, model)
+        card = train_model(database_of(context), settings_of(context).study, path, progress=progress)
+    click.echo(f"{path}: {card['labels']} labels, {card['valid']} valid, digest {card['digest'][:12]}")
+
+
+@propose.command()
+@MODEL
+@click.pass_context
+def run(context: click.Context, model: Path | None) -> None:
+    """Propose with the trained model, or with the codebook's cues before there is one."""
+    from flows.progress import counting
+    from pipeline.proposing import propose as propose_all
+
+    with counting("texts") as progress:
+        path = _path(context, model)
+        name, count = propose_all(database_of(context), settings_of(context).study, path, progress)
+    click.echo(f"{count} proposals by {name}")
+
+
+def _path(context: click.Context, model: Path | None) -> Path:
+    from pipeline.proposing import default_model_path
+
+    return model or default_model_path(settings_of(context).database_url)
+
+
+@propose.command()
+@click.option("--repeats", type=click.IntRange(1, 100), default=10, show_default=True, help="Of five folds.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
+@click.pass_context
+def evaluate(context: click.Context, repeats: int, as_json: bool) -> None:
+    """Cross-validate on the final labels, beside four baselines in the same folds."""
+    from pipeline.evaluate import evaluate as evaluate_labels
+    from pipeline.evaluate import evaluation_lines
+    from pipeline.proposing import read_labelled
+
+    study = settings_of(context).study
+    labelled = read_labelled(database_of(context), study)
+    figures = evaluate_labels(
+        labelled.examples, study.codebook, repeats=repeats, progress=lambda line: click.echo(line, err=True)
+    )
+    click.echo(json.dumps(figures, indent=2) if as_json else "\n".join(evaluation_lines(figures)))
+
+
+@propose.command()
+@click.option("--limit", type=click.IntRange(1), default=20, show_default=True, help="How many to list.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
+@click.pass_context
+def suspects(context: click.Context, limit: int, as_json: bool) -> None:
+    """List final labels that a model which has not seen them finds least likely."""
+    from pipeline.evaluate import suspects as find_suspects
+    from pipeline.proposing import read_labelled
+
+    study = settings_of(context).study
+    labelled = read_labelled(database_of(context), study)
+    found = find_suspects(labelled.examples, study.codebook)[:limit]
+    rows = [{"url": labelled.references[row].url, **suspect} for row, suspect in found]
+    if as_json:
+        click.echo(json.dumps(rows, indent=2))
+        return
+    for row in rows:
+        click.echo(f"{row['probability']:.3f}  {row['label']:20}  rather {row['rather']:20}  {row['url']}")
