@@ -176,7 +176,8 @@ class StackExchangeService:
         return chosen
 
     def _check_backoff(self, method: str) -> None:
-        if self.clock.now() < self._not_before.get(method, self.clock.now()):
+        free_at = self._not_before.get(method)
+        if free_at is not None and self.clock.now() < free_at:
             raise ApiError(502, "Violation of backoff parameter")
 
     def _ask_to_back_off(self, method: str, body: dict[str, Any]) -> None:
