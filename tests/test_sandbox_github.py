@@ -9,10 +9,15 @@ from typing import Any
 
 import httpx
 import pytest
+from hypothesis import assume, given
+from hypothesis import strategies as st
 
 from pipeline.sandbox.clock import VirtualClock
 from pipeline.sandbox.github import GitHubService
+from pipeline.sandbox.github_language import parse
 from pipeline.sandbox.github_rest import Incomplete
+from pipeline.sandbox.github_search import find_threads
+from pipeline.sandbox.github_store import GitHubStore
 from pipeline.sandbox.server import Request, ServiceServer
 from pipeline.sandbox.world import World, WorldPost, WorldRepository, WorldThread
 
@@ -83,7 +88,7 @@ def client(service: GitHubService) -> Iterator[httpx.Client]:
     server = ServiceServer(service)
     server.start()
     headers = {"User-Agent": "test", "Authorization": "token good"}
-    with httpx.Client(base_url=server.url, headers=headers, trust_env=False) as opened:
+    with httpx.Client(base_url=server.url, headers=headers, trust_env=False, verify=False) as opened:
         yield opened
     server.stop()
 
@@ -369,3 +374,23 @@ def test_more_than_a_thousand_hits(clock: VirtualClock) -> None:
     assert (answer.json()["total_count"], len(answer.json()["items"])) == (1001, 100)
     assert "next" not in answer.links
     assert answer.json()["items"][0]["body"] is None
+
+
+@given(st.text(alphabet='()"`:-ORNDAT nif.', max_size=60) | st.text(max_size=300), st.booleans())
+def test_any_text_is_a_query_or_refused(text: str, advanced: bool) -> None:
+    """Whatever is typed, the search answers or refuses it; it never breaks."""
+    service = GitHubService(WORLD, VirtualClock(), strict=False)
+    query = {"q": [f"is:issue {text}"], "advanced_search": [str(advanced).lower()]}
+    request = Request("GET", "/search/issues", query, {"user-agent": "x"}, b"", "::1")
+    assert service.answer(request).status in (200, 422)
+
+
+@given(st.sets(st.sampled_from(["acme/nets", "acme/both", "lab/torchy", "no/body"]), min_size=1))
+def test_planned_queries_mean_the_same_in_both_dialects(names: set[str]) -> None:
+    """Words and repositories in parentheses of their own find the same threads in both dialects."""
+    assume(names != {"no/body"})
+    store = GitHubStore(WORLD)
+    text = f"(NaN OR INF) {CLOSED} comments:>0 ({' OR '.join(f'repo:{name}' for name in sorted(names))})"
+    queries = [parse(text, advanced=False), parse(text, advanced=True)]
+    legacy, advanced = ({thread.id for thread in find_threads(store, query, True)} for query in queries)
+    assert legacy == advanced

@@ -6,6 +6,7 @@ import hashlib
 import json
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import urlencode
 
 from pipeline.sandbox.github_search import Unmodelled
 from pipeline.sandbox.server import Request, Response
@@ -75,9 +76,26 @@ class PageOf:
         """How many items come before the page."""
         return (self.number - 1) * self.size
 
+    @property
+    def end(self) -> int:
+        """How many items there are up to the end of the page."""
+        return self.start + self.size
+
     def last(self, total: int) -> int:
         """Return the number of the last page of `total` items."""
         return max(1, -(-total // self.size))
+
+
+def link(address: str, query: dict[str, list[str]], page: int, last: int) -> dict[str, str]:
+    """Return the Link header of a page, or no header where everything fits on one."""
+    if last <= 1:
+        return {}
+    pages = {"prev": page - 1, "next": page + 1, "last": last, "first": 1}
+    if page <= 1:
+        del pages["prev"], pages["first"]
+    if page >= last:
+        del pages["next"], pages["last"]
+    return {"Link": ", ".join(f'<{_paged(address, query, at)}>; rel="{rel}"' for rel, at in pages.items())}
 
 
 def check_parameters(request: Request, known: set[str], strict: bool) -> None:
@@ -89,3 +107,7 @@ def check_parameters(request: Request, known: set[str], strict: bool) -> None:
 
 def _positive(text: str, default: int) -> int:
     return int(text) if text.isascii() and text.isdigit() and int(text[:9]) > 0 else default
+
+
+def _paged(address: str, query: dict[str, list[str]], page: int) -> str:
+    return f"{address}?{urlencode({**query, 'page': [str(page)]}, doseq=True)}"

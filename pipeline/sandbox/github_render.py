@@ -5,7 +5,6 @@ from __future__ import annotations
 import zlib
 from datetime import UTC, datetime
 from typing import Any
-from urllib.parse import urlencode
 
 from pipeline.sandbox.github_store import node_id, thread_node_id
 from pipeline.sandbox.world import WorldPost, WorldRepository, WorldThread
@@ -150,22 +149,6 @@ def comment(post: WorldPost, stored: WorldThread, api: str) -> dict[str, Any]:
         "reactions": _reactions(url),
         "performed_via_github_app": None,
     }
-
-
-def link(address: str, query: dict[str, list[str]], page: int, last: int) -> dict[str, str]:
-    """Return the Link header of a page, or no header where everything fits on one."""
-    if last <= 1:
-        return {}
-    pages = {"prev": page - 1, "next": page + 1, "last": last, "first": 1}
-    if page <= 1:
-        del pages["prev"], pages["first"]
-    if page >= last:
-        del pages["next"], pages["last"]
-    return {"Link": ", ".join(f'<{_paged(address, query, at)}>; rel="{rel}"' for rel, at in pages.items())}
-
-
-def _paged(address: str, query: dict[str, list[str]], page: int) -> str:
-    return f"{address}?{urlencode({**query, 'page': [str(page)]}, doseq=True)}"
 
 
 def _pull_request(stored: WorldThread, repository_url: str) -> dict[str, Any]:

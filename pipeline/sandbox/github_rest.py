@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, TypeVar
 
 from pipeline.sandbox import github_render as render
 from pipeline.sandbox.github_answers import (
@@ -15,6 +15,7 @@ from pipeline.sandbox.github_answers import (
     check_parameters,
     invalid,
     json_answer,
+    link,
     moved,
 )
 from pipeline.sandbox.github_language import BadQuery, Query, parse
@@ -46,6 +47,9 @@ _ROUTE = re.compile(
 )
 
 
+Found = TypeVar("Found", WorldThread, WorldRepository)
+
+
 @dataclass
 class Incomplete:
     """A search that times out: the next `times` queries that contain `text` give every second hit only."""
@@ -66,11 +70,13 @@ class Rest:
 
     def answer(self, request: Request, version: str) -> Response:
         """Return the answer to a GET; `version` is the one of the API. Raises Refused."""
+        if request.method not in ("GET", "HEAD"):
+            raise Refused(404, "Not Found")
         try:
             if request.path == "/search/issues":
                 return self._search_threads(request, version)
             if request.path == "/search/repositories":
-                return self._search_repositories(request)
+                return self._search_repositories(request, version)
             return self._thing(request, version)
         except Unmodelled as unknown:
             raise Refused(400, f"The sandbox does not model {unknown}.") from None
@@ -81,45 +87,33 @@ class Rest:
 
     def _search_threads(self, request: Request, version: str) -> Response:
         check_parameters(request, SEARCH | {"advanced_search"}, self.strict)
-        text, page = _query(request), PageOf.asked(request)
-        query = parse(text, self.advanced or request.one("advanced_search") == "true")
+        query = parse(_query(request), self.advanced or request.one("advanced_search") == "true")
         if query.kind is None:
             raise Refused(422, MUST_SAY_KIND)
-        found = sort_threads(
-            find_threads(self.store, query, self.strict), *_order(request, query), page.number
-        )
-        incomplete = self._times_out(text)
-        return self._hits(request, found[::2] if incomplete else found, self._thread, incomplete, version)
+        found = find_threads(self.store, query, self.strict)
+        found = sort_threads(found, *_order(request, query), PageOf.asked(request).number)
+        return self._hits(request, found, lambda thread: self._thread(thread, version))
 
-    def _search_repositories(self, request: Request) -> Response:
+    def _search_repositories(self, request: Request, version: str) -> Response:
         check_parameters(request, SEARCH, self.strict)
-        text, page = _query(request), PageOf.asked(request)
-        query = parse(text, advanced=False)
+        query = parse(_query(request), advanced=False)
         found = find_repositories(self.store, query, self.strict)
-        found = sort_repositories(found, *_order(request, query), page.number)
-        incomplete = self._times_out(text)
-        return self._hits(request, found[::2] if incomplete else found, self._repository, incomplete, "")
+        found = sort_repositories(found, *_order(request, query), PageOf.asked(request).number)
+        return self._hits(request, found, lambda repository: self._repository(repository, version))
 
     def _hits(
-        self,
-        request: Request,
-        found: Sequence[Any],
-        render_hit: Callable[[Any, str], dict[str, Any]],
-        incomplete: bool,
-        version: str,
+        self, request: Request, found: list[Found], written: Callable[[Found], dict[str, Any]]
     ) -> Response:
-        page = PageOf.asked(request)
-        hits = found[:DEEPEST][page.start : page.start + page.size]
+        page, incomplete = PageOf.asked(request), self._times_out(request.one("q"))
+        found = found[::2] if incomplete else found
         body = {
             "total_count": len(found),
             "incomplete_results": incomplete,
-            "items": [{**render_hit(hit, version), "score": 1.0} for hit in hits],
+            "items": [{**written(hit), "score": 1.0} for hit in found[:DEEPEST][page.start : page.end]],
             "search_type": "lexical",
         }
         last = page.last(min(len(found), DEEPEST))
-        return json_answer(
-            body, headers=render.link(self.api + request.path, request.query, page.number, last)
-        )
+        return json_answer(body, headers=link(self.api + request.path, request.query, page.number, last))
 
     def _times_out(self, text: str) -> bool:
         for scripted in self.incomplete:
@@ -131,7 +125,7 @@ class Rest:
     def _thing(self, request: Request, version: str) -> Response:
         """Answer for a repository, a thread or its comments."""
         route = _ROUTE.fullmatch(request.path)
-        if route is None or request.method not in ("GET", "HEAD"):
+        if route is None:
             raise Refused(404, "Not Found")
         repository = self._found(route, request)
         if not route["number"]:
@@ -174,11 +168,9 @@ class Rest:
         if request.one("since"):
             since = _since(request.one("since"))
             posts = [post for post in posts if post.created_at >= since]
-        body = [render.comment(post, thread, self.api) for post in posts[page.start : page.start + page.size]]
+        body = [render.comment(post, thread, self.api) for post in posts[page.start : page.end]]
         address = f"{self.api}/repositories/{repository.id}/issues/{thread.number}/comments"
-        return json_answer(
-            body, headers=render.link(address, request.query, page.number, page.last(len(posts)))
-        )
+        return json_answer(body, headers=link(address, request.query, page.number, page.last(len(posts))))
 
     def _repository(self, repository: WorldRepository, version: str) -> dict[str, Any]:
         threads = (self.store.threads[key] for key in self.store.threads_of[repository.id])
