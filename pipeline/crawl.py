@@ -30,10 +30,11 @@ OVERLAP = timedelta(hours=1)  # an incremental crawl looks this far behind the s
 
 @dataclass(slots=True)
 class CrawlReport:
-    """What one run of a crawl did; `requests` counts every try."""
+    """What one run of a crawl did; `requests` counts every try, `threads` each distinct thread."""
 
     source: str
     counts: Counts = field(default_factory=Counts)
+    threads: int = 0
     pages: int = 0
     truncated: int = 0
     gone: int = 0
@@ -41,7 +42,7 @@ class CrawlReport:
 
     def document(self) -> dict[str, int]:
         """Return the counts as the run's row keeps them."""
-        own = {"pages": self.pages, "truncated": self.truncated, "gone": self.gone}
+        own = {"threads": self.threads, "pages": self.pages, "truncated": self.truncated, "gone": self.gone}
         return asdict(self.counts) | own
 
 
@@ -93,6 +94,7 @@ def work_off(
     finally:
         report.requests = transport.requests
         with database.writing() as session:
+            report.threads = _count_threads(session, run_id)
             end_run(session, run_id, outcome, report.document(), transport.requests, reason)
             if outcome == "finished":
                 session.get_one(Crawl, crawl_id).finished_at = transport.clock.now()
@@ -153,6 +155,14 @@ def _seen_threads(session: Session, crawl_id: int) -> set[str]:
         .where(CrawlRun.crawl_id == crawl_id)
     )
     return set(session.scalars(found))
+
+
+def _count_threads(session: Session, run_id: int) -> int:
+    """Return how many distinct threads the payloads of a run hold."""
+    found = select(func.count(func.distinct(Provenance.thread_id))).join(
+        RawPayload, RawPayload.id == Provenance.raw_payload_id
+    )
+    return session.scalar(found.where(RawPayload.crawl_run_id == run_id)) or 0
 
 
 def _bounded(page: Page, seen: set[str], limit: int) -> Page:

@@ -72,11 +72,11 @@ def crawl(
 def report(counts: dict[str, Any]) -> None:
     """Print what a crawl counted, a line a source."""
     for name, found in counts.items():
-        threads = sum(found[key] for key in ("new", "changed", "unchanged"))
+        threads = found["threads"]
         rate = f", {found['requests'] * 1000 / threads:.0f} per 1,000 threads" if threads else ""
         rest = "".join(f", {found[key]} {key}" for key in ("gone", "truncated") if found[key])
         click.echo(
-            f"{name}: {found['new']} new, {found['changed']} changed, {found['unchanged']} unchanged{rest};"
+            f"{name}: {threads} threads, {found['new']} new, {found['changed']} changed{rest};"
             f" {found['requests']} requests{rate}"
         )
 
