@@ -1,0 +1,236 @@
+"""A crawl over a world that was crawled before: what is new, changed, renamed or gone since.
+
+Searching again with `updated:>=` would cost as many requests as the first time, because a search names
+five repositories however it is bounded in time; and one search of everything that changed on GitHub
+cannot be shown to be complete. With a token, GraphQL answers many small questions in one request
+instead: how many repositories a topic has, what the catalogue's repositories are called now, which
+threads of five repositories changed, and when the stored threads changed last. Twenty such parts make
+one request, so R repositories and N threads cost about (2 + R/100 + 2R/5 + N/100) / 20 requests in a
+world without changes, where the first crawl cost R/100 + 2R/5 + N/50 and more. GraphQL does not say
+when a search timed out; a full crawl (other bounds) does.
+
+The number of a topic's repositories, and that each known one still has it, shows that there is no new
+one. If it differs, the topic is listed again, and what is new is searched without a bound in time.
+
+Without a token, both families are searched everywhere with `updated:>=`, and what lies outside the
+catalogue is left aside, unless that finds more than searching the catalogue costs. Deleted threads are
+noticed only with a token.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from typing import Any
+
+from pipeline.sources.base import Entry, Lookup, Page, Payload, RepositoryRecord, Result
+from pipeline.sources.github_answers import TooHeavy
+from pipeline.sources.github_catalogue import (
+    as_they_are,
+    dropped,
+    listing_entry,
+    planned,
+    relevant,
+    searches_of,
+)
+from pipeline.sources.github_client import Client
+from pipeline.sources.github_queries import refresh
+from pipeline.sources.github_records import gone_thread
+from pipeline.sources.github_search import (
+    FAMILIES,
+    FETCHING,
+    FETCHING_EARLY,
+    SEARCHING,
+    Scope,
+    Search,
+)
+from pipeline.sources.github_threads import Catalogue
+from pipeline.sources.manners import from_text
+from pipeline.study import SourceSettings
+
+PARTS = 20  # questions in one request
+CHUNK = 100  # ids in one question
+
+
+def start(
+    client: Client, topics: Iterable[str], terms: tuple[str, ...], entry: Entry, lookup: Lookup
+) -> Page:
+    """Return the questions that show what changed since the last crawl."""
+    scope = Scope.read(entry.parameters["scope"])
+    repositories = relevant(lookup, topics)
+    if not client.has_token:
+        found = [listing_entry(topic, scope) for topic in topics]
+        found += [Search(family, (), terms, scope).entry() for family in FAMILIES]
+        return Page((Result(entry),), found=tuple(found))
+    parts = [_part("topic", topic, {"topic": topic}, scope) for topic in topics]
+    nodes = [
+        [record.external_id, record.facts["node"]] for record in repositories if record.facts.get("node")
+    ]
+    parts += [_part("repositories", str(n), {"ids": some}, scope) for n, some in enumerate(_chunks(nodes))]
+    for n, search in enumerate(planned(repositories, terms, scope, client.now)):
+        parts.append(_part("search", str(n), {"search": search.entry().parameters}, scope))
+    threads = [
+        [record.external_id, node]
+        for record in lookup.repositories()
+        for node in (lookup.memory(f"threads:{record.external_id}") or {}).get("nodes", {})
+    ]
+    parts += [_part("threads", str(n), {"ids": some}, scope) for n, some in enumerate(_chunks(threads))]
+    return Page((Result(entry),), found=tuple(parts))
+
+
+def _part(kind: str, name: str, parameters: dict[str, Any], scope: Scope) -> Entry:
+    whole = {"part": kind, "scope": scope.document()} | parameters
+    return Entry("refresh", f"{kind} {name}", whole, SEARCHING)
+
+
+def _chunks(items: list[list[str]]) -> list[list[list[str]]]:
+    return [items[first : first + CHUNK] for first in range(0, len(items), CHUNK)]
+
+
+class Refresher:
+    """Asks the questions of a refresh, as many at once as GitHub works off."""
+
+    def __init__(self, client: Client, settings: SourceSettings, terms: tuple[str, ...]) -> None:
+        self._client = client
+        self._settings = settings
+        self._terms = terms
+        self._most = PARTS
+
+    def fetch(self, entries: Sequence[Entry], lookup: Lookup) -> Page:
+        """Ask as many of the questions as one request carries."""
+        while True:
+            asked = entries[: self._most]
+            variables = {
+                name: value for n, entry in enumerate(asked) for name, value in self._variables(n, entry)
+            }
+            document = refresh([entry.parameters["part"] for entry in asked])
+            try:
+                reply = self._client.graphql(document, variables, divisible=len(asked) > 1)
+                break
+            except TooHeavy:
+                self._most = len(asked) // 2
+        payload = Payload("refresh", reply.request, reply.answer.body)
+        pages = [
+            self._read(entry, reply.value["data"].get(f"part{n}"), lookup) for n, entry in enumerate(asked)
+        ]
+        memory: dict[str, dict[str, Any]] = {}
+        for page in pages:
+            memory |= page.memory
+        return Page(
+            results=tuple(result for page in pages for result in page.results),
+            payloads=(payload,),
+            threads=tuple(pair for page in pages for pair in page.threads),
+            repositories=tuple(record for page in pages for record in page.repositories),
+            found=tuple(entry for page in pages for entry in page.found),
+            memory=memory,
+        )
+
+    def _variables(self, n: int, entry: Entry) -> list[tuple[str, Any]]:
+        parameters = entry.parameters
+        if parameters["part"] == "topic":
+            return [(f"q{n}", f"topic:{parameters['topic']}")]
+        if parameters["part"] == "search":
+            text = Search.read(parameters["search"]).text(self._client.now)
+            return [(f"q{n}", f"{text} sort:created-asc")]
+        return [(f"ids{n}", [node for _, node in parameters["ids"]])]
+
+    def _read(self, entry: Entry, answer: Any, lookup: Lookup) -> Page:
+        readers = {
+            "topic": self._read_topic,
+            "search": self._read_search,
+            "repositories": self._read_repositories,
+            "threads": self._read_threads,
+        }
+        return readers[entry.parameters["part"]](entry, answer, lookup)
+
+    def _read_topic(self, entry: Entry, answer: Any, lookup: Lookup) -> Page:
+        """List a topic again if it has another number of repositories than the catalogue."""
+        topic = entry.parameters["topic"]
+        known = relevant(lookup, [topic])
+        if answer is not None and answer["repositoryCount"] == len(known):
+            return Page((Result(entry),))
+        listing = listing_entry(topic, Scope.read(entry.parameters["scope"]))
+        return Page((Result(entry, note="the number of repositories differs"),), found=(listing,))
+
+    def _read_repositories(self, entry: Entry, answer: Any, lookup: Lookup) -> Page:
+        """Keep what changed; a renamed repository, or one with its first closed issues, is searched whole."""
+        catalogue = {record.external_id: record for record in lookup.repositories()}
+        asked = [catalogue[key] for key, _ in entry.parameters["ids"]]
+        records = as_they_are(asked, answer)
+        changed = [after for before, after in zip(asked, records, strict=True) if after != before]
+        scope = replace(Scope.read(entry.parameters["scope"]), updated_since=None)
+        again = [
+            after for before, after in zip(asked, records, strict=True) if _must_be_searched(before, after)
+        ]
+        searches = searches_of(again, self._terms, scope, self._client.now)
+        missing = set(self._settings.topics)
+        lost = {topic for before, after in zip(asked, records, strict=True) for topic in _lost(before, after)}
+        listings = [
+            listing_entry(topic, Scope.read(entry.parameters["scope"])) for topic in sorted(lost & missing)
+        ]
+        result = Result(entry, note=dropped(asked, records))
+        return Page((result,), repositories=tuple(changed), found=(*searches, *listings))
+
+    def _read_search(self, entry: Entry, answer: Any, lookup: Lookup) -> Page:
+        """Fetch the threads that changed; search properly where there are more than were given."""
+        search = Search.read(entry.parameters["search"])
+        if answer is None or answer["issueCount"] > len(answer["nodes"]):
+            return Page((Result(entry, note="many changed"),), found=(search.entry(),))
+        nodes = [node for node in answer["nodes"] if node and "number" in node]
+        stored = lookup.known([_external_id(node) for node in nodes])
+        fresh = [node for node in nodes if not _is_known(node, stored)]
+        catalogue = Catalogue(lookup)
+        found = [self._thread_entry(node, entry, catalogue) for node in fresh]
+        return Page((Result(entry),), found=tuple(found))
+
+    def _read_threads(self, entry: Entry, answer: Any, lookup: Lookup) -> Page:
+        """Fetch the stored threads that changed, and take leave of those that are gone."""
+        remembered = {key: lookup.memory(f"threads:{key}") or {} for key, _ in entry.parameters["ids"]}
+        names = {record.external_id: record.full_name for record in lookup.repositories()}
+        catalogue = Catalogue(lookup)
+        found, gone, memory = [], [], {}
+        stored = lookup.known([_external_id(node) for node in answer if node and "number" in node])
+        for (key, thread), node in zip(entry.parameters["ids"], answer, strict=True):
+            if node and "number" in node:
+                if not _is_known(node, stored):
+                    found.append(self._thread_entry(node, entry, catalogue))
+                continue
+            nodes = dict(remembered[key].get("nodes", {}))
+            number, kind = nodes.pop(thread, (0, "issue"))
+            gone.append(gone_thread(f"{names[key]}#{number}", kind, "gone", self._settings))
+            memory[f"threads:{key}"] = remembered[key] = {"nodes": nodes}
+        known = lookup.known([record.external_id for record in gone])
+        threads = tuple((record, 0) for record in gone if record.external_id in known)
+        return Page((Result(entry),), threads=threads, found=tuple(found), memory=memory)
+
+    def _thread_entry(self, node: dict[str, Any], entry: Entry, catalogue: Catalogue) -> Entry:
+        limited = entry.parameters["scope"]["limited"]
+        parameters = {
+            "repository": catalogue.id_of(node["repository"]),
+            "name": node["repository"]["nameWithOwner"],
+            "number": node["number"],
+            "kind": "pull" if node["kind"] == "PullRequest" else "issue",
+            "found_by": f"POST /graphql Refresh {entry.key}",
+        }
+        return Entry("thread", node["id"], parameters, FETCHING_EARLY if limited else FETCHING)
+
+
+def _external_id(node: dict[str, Any]) -> str:
+    return f"{node['repository']['nameWithOwner']}#{node['number']}"
+
+
+def _is_known(node: dict[str, Any], stored: dict[str, Any]) -> bool:
+    updated_at = from_text(node["updatedAt"])
+    return updated_at is not None and stored.get(_external_id(node)) == updated_at
+
+
+def _must_be_searched(before: RepositoryRecord, after: RepositoryRecord) -> bool:
+    if after.facts.get("gone"):
+        return False
+    first_issue = before.facts.get("closed_issues") == 0 and after.facts.get("closed_issues") != 0
+    return after.full_name != before.full_name or first_issue
+
+
+def _lost(before: RepositoryRecord, after: RepositoryRecord) -> set[str]:
+    """Return the topics that a repository no longer counts for."""
+    return set(before.topics) - (set() if after.facts.get("gone") else set(after.topics))
