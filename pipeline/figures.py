@@ -12,6 +12,10 @@ from contextlib import contextmanager
 from typing import Any
 
 from db.errors import UsageError
+from pipeline.comparison import compare_causes
+from pipeline.material import Material
+from pipeline.published import load_published
+from pipeline.study import Study
 from pipeline.table import Interval, Share, Table
 
 Figure = Any  # matplotlib.figure.Figure; matplotlib itself is imported where it is used
@@ -65,6 +69,20 @@ def _saved(figure: Figure, form: str, metadata: Mapping[str, None]) -> bytes:
     with _styled():
         figure.savefig(stream, format=form, metadata=dict(metadata), dpi=200)
     return stream.getvalue()
+
+
+def study_figures(found: Iterable[Table], material: Material, study: Study) -> dict[str, Figure]:
+    """Return every figure of a study's own tables by name, drawn from all of its tables."""
+    by_name = {table.name: table for table in found}
+    drawn = {
+        "distribution": distribution(by_name["table1"]),
+        "funnel": funnel(by_name["funnel"]),
+        "months": months(by_name["months"]),
+    }
+    if study.published:
+        compared = compare_causes(material.groups, study, load_published(study.published))
+        drawn["comparison"] = against_published(compared)
+    return drawn
 
 
 def distribution(table1: Table) -> Figure:

@@ -8,8 +8,9 @@ to its upper sixteen bits after every operation.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 from pipeline.published import Published
@@ -131,7 +132,8 @@ def is_finite(function: str, kind: FloatType, keys: Array, *, with_derivative: b
     return finite
 
 
-def regions(function: str, kind: FloatType, *, with_derivative: bool = False) -> list[Region]:
+@cache
+def regions(function: str, kind: FloatType, *, with_derivative: bool = False) -> tuple[Region, ...]:
     """Return where the value (or, if asked, the value or the derivative) is not finite, in order."""
     import numpy as np
 
@@ -146,7 +148,7 @@ def regions(function: str, kind: FloatType, *, with_derivative: bool = False) ->
     ends = [int(key) for key in left[~status[changes]]]
     starts = starts if status[0] else [-kind.largest, *starts]
     ends = ends if status[-1] else [*ends, kind.largest]
-    return [_region(kind, start, end) for start, end in zip(starts, ends, strict=True)]
+    return tuple(_region(kind, start, end) for start, end in zip(starts, ends, strict=True))
 
 
 def _bisect(finite: Callable[[Array], Array], left: Array, right: Array) -> tuple[Array, Array]:
@@ -175,7 +177,7 @@ def _region(kind: FloatType, start: int, end: int) -> Region:
     )
 
 
-def describe(found: list[Region]) -> str:
+def describe(found: Sequence[Region]) -> str:
     """Return regions as a person writes them: `x > 88.72`, `x ≤ 0`, `x = 0`, `0, -1, -2, …`."""
     points = [region.low for region in found if region.low == region.high]
     poles = len(points) > 4 and all(point <= 0 and point.is_integer() for point in points)

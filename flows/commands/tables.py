@@ -35,6 +35,12 @@ FILES = "md,csv,tex,json"
     metavar="DIR",
     help="The folder with the published URL lists, for --audit.",
 )
+@click.option(
+    "--bundle",
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    metavar="DIR",
+    help="Count from a replication package instead of the database.",
+)
 @click.option("--all", "everything", is_flag=True, help="With those that take seconds: Table 2, patterns.")
 @click.pass_context
 def tables(
@@ -44,6 +50,7 @@ def tables(
     compare: str | None,
     audit: str | None,
     lists: Path | None,
+    bundle: Path | None,
     everything: bool,
 ) -> None:
     """Print the study's tables from the labels in the database, or write all of them to files."""
@@ -52,6 +59,10 @@ def tables(
         from pipeline.audit import audit_tables
 
         found = audit_tables(load_published(audit), lists)
+    elif bundle:
+        from pipeline.bundle_check import bundle_tables
+
+        found = bundle_tables(bundle)
     else:
         found = _own_tables(context, compare, everything or out is not None)
     if out is not None:

@@ -18,6 +18,10 @@ class Published:
 
     name: str
     citation: str
+    title: str
+    authors: list[str]
+    year: int
+    doi: str
     valid: int
     categories: int
     table1: tuple[dict[str, Any], ...]
@@ -55,14 +59,7 @@ def load_published(name: str) -> Published:
     if name not in known:
         raise UsageError(f"published study {name!r} is not one of {', '.join(known)}")
     data = tomllib.loads((FOLDER / f"{name}.toml").read_text(encoding="utf-8"))
-    head = data.pop("study")
-    discussion = data.pop("discussion")
-    tables = {key: tuple(rows) for key, rows in data.items()}
-    return Published(
-        name=head["name"],
-        citation=head["citation"],
-        valid=head["valid"],
-        categories=head["categories"],
-        discussion=discussion,
-        **tables,
-    )
+    facts: dict[str, Any] = {
+        key: tuple(value) if isinstance(value, list) else value for key, value in data.items()
+    }
+    return Published(**facts.pop("study"), **facts)

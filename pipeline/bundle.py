@@ -1,0 +1,167 @@
+"""The replication package: a folder of plain files from which the tables come out the same.
+
+Ids, URLs, criteria, each annotator's labels, final labels, study and codebook; tables and figures;
+data dictionary, Frictionless and Croissant metadata, citation, licences, checksums. Texts are left
+out unless they are asked for. The same database gives the same bytes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Iterator
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from db.labels import final_labels, read_history
+from db.proposals import newest_model
+from db.threads import Criterion, Thread
+from pipeline import bundle_texts as texts
+from pipeline import provenance
+from pipeline.bundle_metadata import About, Resource, croissant, data_package, dictionary
+from pipeline.export import annotation_records, match_records, proposal_records, thread_records
+from pipeline.fields import Field, fields_of
+from pipeline.figures import study_figures, to_png, to_svg
+from pipeline.material import Material, discarded_urls, read_material
+from pipeline.serial import Record, write_records
+from pipeline.study import Study
+from pipeline.study_files import study_toml
+from pipeline.study_tables import study_tables, write_tables
+
+TABLE_FORMS = ("md", "csv", "tex", "json")
+SUMS = "SHA256SUMS"
+PRIVATE = ("title", "author")  # fields of threads that are left out unless texts are asked for
+
+
+def write_bundle(session: Session, study: Study, folder: Path, *, with_text: bool = False) -> list[Path]:
+    """Write the package into an empty or new folder; return the paths of its files, sorted."""
+    folder.mkdir(parents=True, exist_ok=True)
+    about = About(study, provenance.fingerprint(session, study), with_text)
+    resources = [*_write_data(session, folder, with_text)]
+    _write_study(session, study, folder)
+    _write_results(read_material(session, everything=True), study, folder)
+    _write_json(folder / "datapackage.json", data_package(resources, about))
+    _write_json(folder / "croissant.json", croissant(resources, about))
+    _write(folder / "DATA_DICTIONARY.md", dictionary(resources))
+    _write(folder / "README.md", texts.readme(about, resources))
+    _write(folder / "CITATION.cff", texts.citation(study))
+    _write(folder / "LICENSES.md", texts.licences(study, with_text))
+    return _write_sums(folder)
+
+
+def _write_data(session: Session, folder: Path, with_text: bool) -> Iterator[Resource]:
+    """Write the records as CSV and yield what was written; texts go into JSON Lines of their own."""
+    for name, (fields, records) in _tables_of_records(session, with_text).items():
+        yield _write_records(folder / "data" / f"{name}.csv", name, fields, records)
+    if with_text:
+        fields = (*fields_of("threads"), *fields_of("posts"))
+        records = thread_records(session, with_posts=True)
+        yield _write_records(folder / "data" / "texts.jsonl", "texts", fields, records)
+
+
+def _tables_of_records(
+    session: Session, with_text: bool
+) -> dict[str, tuple[tuple[Field, ...], Iterable[Record]]]:
+    threads = tuple(field for field in fields_of("threads") if with_text or field.name not in PRIVATE)
+    matches = tuple(field for field in fields_of("matches") if with_text or field.name != "text")
+    proposals = tuple(field for field in fields_of("proposals") if with_text or field.name != "evidence")
+    return {
+        "threads": (threads, thread_records(session)),
+        "criteria": (fields_of("criteria"), _criteria(session)),
+        "matches": (matches, match_records(session)),
+        "labels": ((*fields_of("labels"), *fields_of("final")), _labels(session)),
+        "annotations": (fields_of("annotations"), annotation_records(session)),
+        "discarded": (fields_of("discarded"), _discarded(session)),
+        "proposals": (proposals, proposal_records(session)),
+    }
+
+
+def _criteria(session: Session) -> Iterator[Record]:
+    query = select(Thread.url, Criterion.name, Criterion.met).join(
+        Criterion, Criterion.thread_id == Thread.id
+    )
+    for url, name, met in session.execute(query.order_by(Thread.url, Criterion.name)):
+        yield {"url": url, "criterion": name, "met": met}
+
+
+def _labels(session: Session) -> Iterator[Record]:
+    """Yield the final labels, with the rejections that nobody checks, by URL."""
+    for final in sorted(final_labels(session, unchecked=True), key=lambda final: final.url):
+        label = final.label
+        yield {
+            "url": final.url,
+            "strata": sorted(final.strata),
+            "valid": label.valid,
+            "reason": label.reason,
+            "root_cause": label.root_cause,
+            "fix_pattern": label.fix_pattern,
+            "function": label.function,
+            "how": final.how,
+            "simulated": final.simulated,
+        }
+
+
+def _discarded(session: Session) -> Iterator[Record]:
+    history = read_history(session)
+    for url in discarded_urls(history):
+        yield {"url": url, "strata": sorted(history.strata_of(url))}
+
+
+def _write_records(path: Path, name: str, fields: tuple[Field, ...], records: Iterable[Record]) -> Resource:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("wb") as stream:
+        rows = write_records(records, fields, path.suffix.removeprefix("."), stream)
+    content = path.read_bytes()
+    return Resource(
+        name, f"data/{path.name}", fields, rows, len(content), hashlib.sha256(content).hexdigest()
+    )
+
+
+def _write_study(session: Session, study: Study, folder: Path) -> None:
+    """Write the study, its codebook, every version of the codebook that labels were made under."""
+    _write(folder / "study.toml", study_toml(study))
+    _write(folder / "codebook.toml", study.codebook.source)
+    for number, event in enumerate(read_history(session).codebooks, start=1):
+        _write_json(folder / "codebooks" / f"{number:02}.json", event.payload)
+    model = newest_model(session)
+    if model is not None:
+        _write_json(
+            folder / "model" / "card.json", {"name": model.name, "digest": model.digest, "card": model.card}
+        )
+
+
+def _write_results(material: Material, study: Study, folder: Path) -> None:
+    found = study_tables(material, study, everything=True)
+    write_tables(found, folder / "tables", TABLE_FORMS)
+    if find_spec("matplotlib"):
+        for name, figure in study_figures(found, material, study).items():
+            _write_bytes(folder / "figures" / f"{name}.svg", to_svg(figure))
+            _write_bytes(folder / "figures" / f"{name}.png", to_png(figure))
+
+
+def _write_sums(folder: Path) -> list[Path]:
+    """Write the checksums of every file, as `sha256sum -c` reads them; return all paths."""
+    paths = sorted(path for path in folder.rglob("*") if path.is_file())
+    lines = [
+        f"{hashlib.sha256(path.read_bytes()).hexdigest()}  {path.relative_to(folder).as_posix()}"
+        for path in paths
+    ]
+    _write(folder / SUMS, "\n".join(lines) + "\n")
+    return sorted([*paths, folder / SUMS])
+
+
+def _write(path: Path, text: str) -> None:
+    _write_bytes(path, text.encode())
+
+
+def _write_json(path: Path, value: Any) -> None:
+    _write(path, json.dumps(value, ensure_ascii=False, indent=2, sort_keys=True) + "\n")
+
+
+def _write_bytes(path: Path, content: bytes) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(content)

@@ -1,0 +1,189 @@
+"""Checking a replication package: its files, its metadata, its labels, and its tables made anew."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections import Counter
+from collections.abc import Iterator
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from db.records import FinalLabel, Label
+from pipeline.bundle import PRIVATE, SUMS, TABLE_FORMS
+from pipeline.errors import InputError
+from pipeline.fields import Field, fields_of
+from pipeline.material import Material, Origin, count_months
+from pipeline.render import render
+from pipeline.serial import Record, read_records
+from pipeline.study import Study, load_study
+from pipeline.study_tables import study_tables
+from pipeline.table import Table
+from pipeline.tables import OUTSIDE, group
+
+
+def check_bundle(folder: Path) -> Iterator[str]:
+    """Yield a line for each check that holds; raise InputError for the first that does not."""
+    yield _check_sums(folder)
+    package = _read_json(folder / "datapackage.json")
+    yield _check_resources(folder, package)
+    yield _check_private(package)
+    study = load_study(folder / "study.toml")
+    yield _check_labels(folder, study)
+    yield _check_tables(folder, study)
+
+
+def _check_sums(folder: Path) -> str:
+    listed = _read_sums(folder)
+    there = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()} - {SUMS}
+    for name in sorted(listed.keys() ^ there):
+        what = "is not listed in" if name in there else "is missing, though it is listed in"
+        raise InputError(f"{folder}: {name} {what} {SUMS}")
+    for name, digest in listed.items():
+        if hashlib.sha256((folder / name).read_bytes()).hexdigest() != digest:
+            raise InputError(f"{folder}: {name} is not the file that was packed (its SHA-256 differs)")
+    return f"{len(listed)} files are whole"
+
+
+def _read_sums(folder: Path) -> dict[str, str]:
+    path = folder / SUMS
+    if not path.is_file():
+        raise InputError(f"{folder}: has no {SUMS}; name the folder of a replication package")
+    listed = {}
+    for line in path.read_text(encoding="utf-8").splitlines():
+        digest, _, name = line.partition("  ")
+        if not name or Path(name).is_absolute() or ".." in Path(name).parts or (folder / name).is_symlink():
+            raise InputError(f"{path}: the line {line!r} names no file inside the package")
+        listed[name] = digest
+    return listed
+
+
+def _read_json(path: Path) -> Any:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path}: cannot be read ({error})") from None
+
+
+def _check_resources(folder: Path, package: dict[str, Any]) -> str:
+    for resource in package["resources"]:
+        content = (folder / resource["path"]).read_bytes()
+        if (len(content), f"sha256:{hashlib.sha256(content).hexdigest()}") != (
+            resource["bytes"],
+            resource["hash"],
+        ):
+            raise InputError(f"{folder}: {resource['path']} is not as datapackage.json describes it")
+    described = {entry["contentUrl"] for entry in _read_json(folder / "croissant.json")["distribution"]}
+    if described != {resource["path"] for resource in package["resources"]}:
+        raise InputError(f"{folder}: croissant.json and datapackage.json describe different files")
+    return f"{len(package['resources'])} data files are as described"
+
+
+def _check_private(package: dict[str, Any]) -> str:
+    if package["nanmine"]["with_text"]:
+        return "texts are included, as the package says"
+    private = {*PRIVATE, "body", "evidence", "posts"}
+    for resource in package["resources"]:
+        found = private & {field["name"] for field in resource.get("schema", {}).get("fields", ())}
+        if found or resource["name"] == "texts":
+            raise InputError(f"{resource['path']}: holds texts, though the package says that it has none")
+    return "no titles, bodies or names are included"
+
+
+def _check_labels(folder: Path, study: Study) -> str:
+    threads = {record["url"] for record in _read(folder, "threads", _thread_fields())}
+    records = _read(folder, "labels", _label_fields())
+    for record in records:
+        problem = study.codebook.problem_with(_label(record))
+        if record["url"] not in threads or problem:
+            raise InputError(
+                f"{folder}: label of {record['url']}: {problem or 'the thread is not in threads.csv'}"
+            )
+    return f"{len(records)} labels are of known threads and of the codebook"
+
+
+def _check_tables(folder: Path, study: Study) -> str:
+    found = bundle_tables(folder, study)
+    expected = {f"{table.name}.{form}" for table in found for form in TABLE_FORMS}
+    there = {path.name for path in (folder / "tables").iterdir()}
+    if expected != there:
+        raise InputError(
+            f"{folder}: tables/ holds {sorted(there ^ expected)[0]}, which regenerating does not, or lacks it"
+        )
+    for table in found:
+        for form in TABLE_FORMS:
+            packed = (folder / "tables" / f"{table.name}.{form}").read_bytes()
+            if packed != render(table, form).encode():
+                raise InputError(f"{folder}: tables/{table.name}.{form} is not what its data give")
+    return f"{len(found)} tables come out the same, byte for byte, in {len(TABLE_FORMS)} forms"
+
+
+def bundle_tables(folder: Path, study: Study | None = None) -> list[Table]:
+    """Return every table of a package, counted from its data files alone."""
+    study = study or load_study(folder / "study.toml")
+    return study_tables(bundle_material(folder), study, everything=True)
+
+
+def bundle_material(folder: Path) -> Material:
+    """Read what the tables are counted from out of the data files of a package."""
+    threads = _read(folder, "threads", _thread_fields())
+    by_url = {record["url"]: record for record in threads}
+    labels = [
+        _final(number, record) for number, record in enumerate(_read(folder, "labels", _label_fields()))
+    ]
+    met: Counter[tuple[str, str]] = Counter()
+    for record in _read(folder, "criteria", fields_of("criteria")):
+        met[by_url[record["url"]]["source"], record["criterion"]] += record["met"]
+    discarded = _read(folder, "discarded", fields_of("discarded"))
+    return Material(
+        groups=group(labels),
+        strata=_seen((stratum, record) for record in threads for stratum in record["strata"]),
+        sources=_seen((record["source"], record) for record in threads),
+        met=dict(met),
+        discarded=Counter(stratum for record in discarded for stratum in record["strata"] or (OUTSIDE,)),
+        origins=tuple(_origin(final, by_url[final.url]) for final in labels if final.label.valid),
+        opened=count_months((_time(r["created_at"]), r["candidate"]) for r in threads if r["created_at"]),
+    )
+
+
+def _read(folder: Path, name: str, fields: tuple[Field, ...]) -> list[Record]:
+    return read_records(folder / "data" / f"{name}.csv", fields)
+
+
+def _thread_fields() -> tuple[Field, ...]:
+    return tuple(field for field in fields_of("threads") if field.name not in PRIVATE)
+
+
+def _label_fields() -> tuple[Field, ...]:
+    return (*fields_of("labels"), *fields_of("final"))
+
+
+def _label(record: Record) -> Label:
+    names = ("valid", "reason", "root_cause", "fix_pattern", "function")
+    return Label(*(record[name] for name in names))
+
+
+def _final(number: int, record: Record) -> FinalLabel:
+    strata = tuple(record["strata"])
+    return FinalLabel(number, record["url"], strata, _label(record), record["how"], record["simulated"])
+
+
+def _seen(pairs: Iterator[tuple[str, Record]]) -> dict[str, tuple[int, int]]:
+    seen: Counter[str] = Counter()
+    candidates: Counter[str] = Counter()
+    for name, record in pairs:
+        seen[name] += 1
+        candidates[name] += record["candidate"]
+    return {name: (count, candidates[name]) for name, count in seen.items()}
+
+
+def _origin(final: FinalLabel, thread: Record) -> Origin:
+    repository = thread["external_id"].rpartition("#")[0] or None
+    created_at = _time(thread["created_at"]) if thread["created_at"] else None
+    libraries = tuple(thread["libraries"])
+    return Origin(final.label.root_cause or "", thread["source"], libraries, repository, created_at)
+
+
+def _time(text: str) -> datetime:
+    return datetime.fromisoformat(text)
