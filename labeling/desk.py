@@ -13,6 +13,7 @@ from db.label_states import Event, History, Person, ThreadHistory
 from db.labels import append_event, read_history
 from db.records import Label
 from db.threads import Thread, ThreadStratum
+from labeling.codebooks import codebook_digest
 from labeling.protocol import Protocol, protocol_of
 from pipeline.study import Study
 
@@ -28,14 +29,14 @@ class Desk:
         self.session = session
         self.study = study
         self.protocol: Protocol = protocol_of(study)
-        self._handle = handle
+        self.name = handle
 
     @property
     def handle(self) -> str:
         """Who acts; UsageError if nobody was named."""
-        if not self._handle:
+        if not self.name:
             raise UsageError("who labels? name yourself with --as HANDLE or NANMINE_ANNOTATOR")
-        return self._handle
+        return self.name
 
     @cached_property
     def history(self) -> History:
@@ -64,11 +65,11 @@ class Desk:
     ) -> Event:
         """Append one event in the name of the person at the desk."""
         self.set_up()
-        person = self.history.people.get(columns.get("annotator") or self.handle)
+        person = self.history.people.get(columns.get("annotator") or self.name or "")
         columns = {
-            "annotator": self._handle,
+            "annotator": self.name,
             "simulated": bool(person and person.simulated),
-            "codebook": self.study.codebook.digest,
+            "codebook": codebook_digest(self.study.codebook),
             "content_sha256": thread.content_sha256 if thread else None,
         } | columns
         return self._append(kind, thread=thread, label=label, **columns)
@@ -94,6 +95,7 @@ class Desk:
     def _seal_first_codebook(self) -> None:
         book = self.study.codebook
         sealed = self.history.codebooks
+        digest = codebook_digest(book)
         if not sealed:
             payload: dict[str, Any] = {
                 "version": 1,
@@ -102,12 +104,16 @@ class Desk:
                 "merges": {},
                 "affected": [],
             }
-            self._append("codebook", codebook=book.digest, payload=payload)
-        elif sealed[-1].codebook != book.digest:
+            self._append("codebook", codebook=digest, payload=payload)
+        elif sealed[-1].codebook != digest:
             raise RefusedByProtocol(
                 f"the codebook differs from sealed version {sealed[-1].payload['version']};"
                 " see: nanmine label codebook diff, then: nanmine label codebook seal"
             )
+
+    def seal(self, payload: dict[str, Any], digest: str) -> Event:
+        """Record a further version of the codebook."""
+        return self._append("codebook", annotator=self.name, codebook=digest, payload=payload)
 
     def thread(self, name: str | int) -> Thread:
         """Return the thread with this number, URL or external id; UsageError if there is none."""

@@ -1,0 +1,75 @@
+"""Labels as rows: the final label of each thread, or each annotator's own."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Sequence
+from typing import Any
+
+from db.labels import final_labels
+from db.records import Label
+from labeling.deciding import is_locked
+from labeling.desk import Desk
+from pipeline.spreadsheet import safe_cell
+
+FINAL = ("url", "strata", "valid", "reason", "root_cause", "fix_pattern", "function", "how")
+OWN = ("url", "annotator", "valid", "reason", "root_cause", "fix_pattern", "function")
+
+
+def final_rows(desk: Desk) -> list[dict[str, Any]]:
+    """Return the final labels by URL, with the keys FINAL."""
+    finals = sorted(final_labels(desk.session), key=lambda final: final.url)
+    return [
+        {"url": final.url, "strata": list(final.strata), **_columns(final.label), "how": final.how}
+        for final in finals
+    ]
+
+
+def annotator_rows(desk: Desk) -> list[dict[str, Any]]:
+    """Return each annotator's live label by URL and handle, with the keys OWN.
+
+    Of blind labels only those of threads whose labels are all in: before, no export shows them.
+    """
+    rows = []
+    for url, story in sorted(desk.history.threads.items()):
+        is_open = desk.protocol.is_blind and story.phase != "imported"
+        if is_open and not is_locked(desk, desk.thread(url)):
+            continue
+        for handle, vote in sorted(story.votes.items()):
+            if vote.label is not None:
+                rows.append({"url": url, "annotator": handle, **_columns(vote.label)})
+    return rows
+
+
+def _columns(label: Label) -> dict[str, Any]:
+    return {
+        "valid": label.valid,
+        "reason": label.reason,
+        "root_cause": label.root_cause,
+        "fix_pattern": label.fix_pattern,
+        "function": label.function,
+    }
+
+
+def as_jsonl(rows: Sequence[dict[str, Any]]) -> str:
+    """Return one JSON object a line."""
+    return "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+
+
+def as_csv(rows: Sequence[dict[str, Any]], columns: Sequence[str]) -> str:
+    """Return CSV that no spreadsheet executes."""
+    written = io.StringIO()
+    writer = csv.writer(written, lineterminator="\n")
+    writer.writerow(columns)
+    writer.writerows([_cell(row[column]) for column in columns] for row in rows)
+    return written.getvalue()
+
+
+def _cell(value: Any) -> str:
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, list):
+        return " ".join(value)
+    return safe_cell(value or "")

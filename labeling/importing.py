@@ -1,0 +1,204 @@
+"""Labels from files: one final label a thread, or one row an annotator, as CSV or JSON Lines."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import select
+
+from db.labels import import_final_labels
+from db.records import Label
+from db.threads import Thread
+from labeling.desk import Desk
+from labeling.interop import from_doccano, from_label_studio
+from labeling.people import HANDLE
+from pipeline.errors import InputError
+from pipeline.links import identify
+from pipeline.spreadsheet import original_cell
+
+COLUMNS = ("url", "valid", "reason", "root_cause", "fix_pattern", "function", "how", "annotator", "strata")
+TRUTH = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
+
+
+@dataclass(slots=True)
+class ImportReport:
+    """What an import did: labels that are new or changed, unchanged ones, and lines skipped with why."""
+
+    changed: int = 0
+    unchanged: int = 0
+    skipped: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class _Row:
+    thread: Thread
+    label: Label
+    annotator: str | None
+
+
+def import_labels(desk: Desk, path: Path, *, strict: bool = False) -> ImportReport:
+    """Load the labels of a file; a second import of the same file changes nothing.
+
+    Raises InputError when the file cannot be read or, if `strict`, when any line cannot be used:
+    the session must then be given up, so that nothing is imported.
+    """
+    report = ImportReport()
+    rows = []
+    threads = _Threads(desk)
+    for number, line in _lines(path):
+        try:
+            rows.append(_row(desk, threads, line))
+        except ValueError as error:
+            report.skipped.append(f"{path}:{number}: {error}")
+    if strict and report.skipped:
+        raise InputError(
+            f"{len(report.skipped)} lines cannot be used, nothing is imported; {report.skipped[0]}"
+        )
+    final = [(row.thread, row.label) for row in rows if row.annotator is None]
+    report.changed = import_final_labels(desk.session, final, note=path.name)
+    report.unchanged = len(final) - report.changed
+    desk.__dict__.pop("history", None)
+    for row in rows:
+        if row.annotator is not None:
+            _import_vote(desk, row, report)
+    return report
+
+
+def _import_vote(desk: Desk, row: _Row, report: ImportReport) -> None:
+    handle = str(row.annotator)
+    if handle not in desk.history.people:
+        desk.record("annotator", annotator=handle, payload={"role": "annotator", "strata": []})
+    ends = desk.story(row.thread).ends_of("decision", handle, "imported")
+    if ends and ends[-1].label == row.label:
+        report.unchanged += 1
+        return
+    before = ends[-1].uid if ends else None
+    desk.record("decision", row.thread, row.label, annotator=handle, phase="imported", supersedes=before)
+    report.changed += 1
+
+
+def _lines(path: Path) -> Iterator[tuple[int, dict[str, Any] | str]]:
+    """Yield each row with its line number; a row that cannot be read comes as the reason why."""
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror})") from None
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path}: is not UTF-8 (byte {error.start})") from None
+    if text.lstrip().startswith("["):
+        yield from _label_studio(path, text)
+    elif text.lstrip().startswith("{"):
+        yield from _json_lines(text)
+    else:
+        yield from _csv_lines(path, text)
+
+
+def _label_studio(path: Path, text: str) -> Iterator[tuple[int, dict[str, Any] | str]]:
+    try:
+        tasks = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"{path}: is not JSON ({error})") from None
+    yield from from_label_studio(tasks)
+
+
+def _json_lines(text: str) -> Iterator[tuple[int, dict[str, Any] | str]]:
+    for number, line in enumerate(text.split("\n"), start=1):
+        if not line.strip():
+            continue
+        try:
+            value = json.loads(line)
+        except (ValueError, RecursionError):
+            yield number, "is not JSON"
+            continue
+        yield number, _object(value)
+
+
+def _object(value: Any) -> dict[str, Any] | str:
+    """Return a row; doccano's lines are known by their text and label."""
+    if not isinstance(value, dict):
+        return "is no JSON object"
+    try:
+        return from_doccano(value) if {"text", "label"} <= value.keys() else value
+    except (ValueError, TypeError) as error:
+        return str(error)
+
+
+def _csv_lines(path: Path, text: str) -> Iterator[tuple[int, dict[str, Any] | str]]:
+    reader = csv.DictReader(io.StringIO(text, newline=""), strict=True)
+    try:
+        names = reader.fieldnames or []
+        if "url" not in names or "valid" not in names:
+            raise InputError(f"{path}:1: a header with at least url and valid is missing")
+        while True:
+            number = reader.line_num + 1
+            row = next(reader, None)
+            if row is None:
+                return
+            wrong = None in row or None in row.values()
+            cells = {key: original_cell(cell) for key, cell in row.items() if isinstance(cell, str)}
+            yield number, "has not as many cells as the header" if wrong else cells
+    except csv.Error as error:
+        yield reader.line_num, f"is not CSV: {error}"
+
+
+class _Threads:
+    """Finds the thread a URL means, whatever form the URL has."""
+
+    def __init__(self, desk: Desk) -> None:
+        self.study = desk.study
+        threads = desk.session.scalars(select(Thread)).all()
+        self.by_url = {thread.url: thread for thread in threads}
+        self.by_id = {(thread.source, thread.external_id): thread for thread in threads}
+
+    def find(self, url: str) -> Thread | None:
+        """Return the thread of a URL."""
+        if url in self.by_url:
+            return self.by_url[url]
+        key = identify(url, self.study)
+        return self.by_id.get(key) if key else None
+
+
+def _row(desk: Desk, threads: _Threads, line: dict[str, Any] | str) -> _Row:
+    """Return the row of a line; ValueError says what is wrong with it."""
+    if isinstance(line, str):
+        raise ValueError(line)
+    unknown = line.keys() - set(COLUMNS)
+    if unknown:
+        raise ValueError(f"unknown field {sorted(unknown)[0]!r}")
+    url = line.get("url")
+    if not isinstance(url, str) or not url:
+        raise ValueError("has no url")
+    thread = threads.find(url)
+    if thread is None:
+        raise ValueError(f"{url[:200]!r} is no thread of the database")
+    label = Label(_truth(line.get("valid")), *(_text(line, name) for name in COLUMNS[2:6]))
+    problem = desk.study.codebook.problem_with(label)
+    if problem:
+        raise ValueError(problem)
+    annotator = _text(line, "annotator")
+    if annotator is not None and not HANDLE.fullmatch(annotator):
+        raise ValueError(f"annotator {annotator!r} is no handle")
+    return _Row(thread, label, annotator)
+
+
+def _truth(value: Any) -> bool:
+    if isinstance(value, bool):
+        return value
+    if isinstance(value, str) and value.strip().lower() in TRUTH:
+        return TRUTH[value.strip().lower()]
+    raise ValueError(f"valid is {value!r}, neither true nor false")
+
+
+def _text(line: dict[str, Any], name: str) -> str | None:
+    value = line.get(name)
+    if value is None or value == "":
+        return None
+    if not isinstance(value, str) or "\x00" in value:
+        raise ValueError(f"{name} is no text")
+    return value

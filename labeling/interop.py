@@ -1,0 +1,206 @@
+"""Label Studio and doccano: tasks with labels and evidence, out and in again.
+
+Both carry the thread's URL as key; the ids of those servers are never used. What they show is the
+title and the posts as one text; evidence is moved between that text and the single posts.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from itertools import accumulate
+from typing import Any
+
+from db.label_states import Event
+from db.records import Label
+from db.threads import Thread
+from labeling.deciding import is_locked
+from labeling.desk import Desk
+from pipeline.codebook import Codebook
+from pipeline.text import to_text
+
+GAP = "\n\n"
+EVIDENCE = "evidence"
+
+
+@dataclass(frozen=True, slots=True)
+class TaskText:
+    """A thread as one text; `starts` is where the text of each post begins in it."""
+
+    text: str
+    starts: dict[int, int]
+
+
+def task_text(thread: Thread) -> TaskText:
+    """Return the title and every post, two line ends between them."""
+    texts = [thread.title, *(to_text(post.body, post.body_format).plain for post in thread.posts)]
+    starts = [0, *accumulate(len(text) + len(GAP) for text in texts[:-1])]
+    positions = [post.position for post in thread.posts]
+    return TaskText(GAP.join(texts), dict(zip(positions, starts[1:], strict=True)))
+
+
+def to_label_studio(desk: Desk) -> str:
+    """Return a Label Studio import: one task a thread, one annotation for each person's label."""
+    tasks = []
+    for thread, votes in _labelled(desk):
+        text = task_text(thread)
+        data = {"text": text.text, "title": thread.title, "item_id": thread.url, "stratum": _strata(thread)}
+        tasks.append({"data": data, "annotations": [_annotation(vote, text) for vote in votes]})
+    return json.dumps(tasks, ensure_ascii=False, indent=1) + "\n"
+
+
+def label_studio_config(codebook: Codebook) -> str:
+    """Return the labeling interface that the exported tasks belong to, as Label Studio's XML."""
+    from xml.sax.saxutils import quoteattr
+
+    def choices(name: str, codes: Iterable[str]) -> str:
+        inner = "".join(f"<Choice value={quoteattr(code)}/>" for code in codes)
+        return f'<Choices name="{name}" toName="body" choice="single">{inner}</Choices>'
+
+    return (
+        '<View><Text name="body" value="$text"/>'
+        + choices("validity", ("valid", "invalid", "unsure"))
+        + choices("reason", codebook.reason_codes)
+        + choices("cause", codebook.cause_codes)
+        + choices("fix_pattern", (pattern.code for pattern in codebook.fix_patterns))
+        + f'<Labels name="span" toName="body"><Label value="{EVIDENCE}"/></Labels>'
+        + '<TextArea name="function" toName="body"/><TextArea name="memo" toName="body"/></View>'
+    )
+
+
+def _annotation(vote: Event, text: TaskText) -> dict[str, Any]:
+    return {
+        "completed_by": {"email": f"{vote.annotator}@annotator.invalid"},
+        "was_cancelled": False,
+        "ground_truth": False,
+        "lead_time": vote.payload.get("seconds"),
+        "result": list(_results(vote, text)),
+    }
+
+
+def _results(vote: Event, text: TaskText) -> Iterator[dict[str, Any]]:
+    chosen = {
+        "validity": vote.verdict,
+        "reason": vote.reason,
+        "cause": vote.root_cause,
+        "fix_pattern": vote.fix_pattern,
+    }
+    for name, code in chosen.items():
+        if code:
+            yield _result(vote, name, "choices", {"choices": [code]})
+    for name, said in (("function", vote.function), ("memo", vote.payload.get("memo"))):
+        if said:
+            yield _result(vote, name, "textarea", {"text": [said]})
+    for number, (start, end) in enumerate(_spans(vote, text)):
+        value = {"start": start, "end": end, "text": text.text[start:end], "labels": [EVIDENCE]}
+        yield _result(vote, "span", "labels", value, number)
+
+
+def _result(vote: Event, name: str, kind: str, value: dict[str, Any], number: int = 0) -> dict[str, Any]:
+    return {
+        "id": f"{vote.uid[:8]}-{name}-{number}",
+        "from_name": name,
+        "to_name": "body",
+        "type": kind,
+        "value": value,
+    }
+
+
+def _spans(vote: Event, text: TaskText) -> list[tuple[int, int]]:
+    spans = vote.payload.get("spans", ())
+    return [
+        (text.starts[span["position"]] + span["start"], text.starts[span["position"]] + span["end"])
+        for span in spans
+    ]
+
+
+def to_doccano(desk: Desk) -> str:
+    """Return doccano's JSON Lines, one line for each person's label of a thread."""
+    lines = []
+    for thread, votes in _labelled(desk):
+        text = task_text(thread)
+        for vote in votes:
+            code = vote.root_cause if vote.verdict == "valid" else f"invalid:{vote.reason}"
+            row = {
+                "text": text.text,
+                "label": [code],
+                "entities": [[start, end, EVIDENCE] for start, end in _spans(vote, text)],
+                "url": thread.url,
+                "annotator": vote.annotator,
+                "fix_pattern": vote.fix_pattern,
+                "function": vote.function,
+            }
+            lines.append(json.dumps(row, ensure_ascii=True))
+    return "".join(f"{line}\n" for line in lines)
+
+
+def _labelled(desk: Desk) -> Iterator[tuple[Thread, list[Event]]]:
+    """Yield each thread with its live labels, by URL; blind ones only when all are in."""
+    for _, story in sorted(desk.history.threads.items()):
+        votes = [vote for _, vote in sorted(story.votes.items()) if vote.label is not None]
+        if not votes or story.thread_id is None:
+            continue
+        thread = desk.thread(story.thread_id)
+        if story.phase == "imported" or not desk.protocol.is_blind or is_locked(desk, thread):
+            yield thread, votes
+
+
+def _strata(thread: Thread) -> str:
+    return " ".join(sorted(row.stratum for row in thread.strata))
+
+
+def from_label_studio(tasks: list[Any]) -> Iterator[tuple[int, dict[str, Any] | str]]:
+    """Yield one row of `label import` for each annotation of an export, or why it cannot be read."""
+    for number, task in enumerate(tasks, start=1):
+        try:
+            for annotation in task["annotations"]:
+                if not annotation.get("was_cancelled"):
+                    yield number, _from_annotation(task["data"]["item_id"], annotation)
+        except (KeyError, TypeError, AttributeError, IndexError, ValueError) as error:
+            yield number, f"is no task that nanmine exported ({type(error).__name__}: {error})"
+
+
+def _from_annotation(url: str, annotation: dict[str, Any]) -> dict[str, Any]:
+    chosen: dict[str, str] = {}
+    for result in annotation["result"]:
+        values = result["value"].get("choices") or result["value"].get("text")
+        if result["type"] in ("choices", "textarea"):
+            if len(values) != 1:
+                raise ValueError(f"{result['from_name']} has {len(values)} values")
+            chosen[result["from_name"]] = values[0]
+    label = _checked(chosen)
+    by = annotation["completed_by"]
+    email = by["email"] if isinstance(by, dict) else f"label-studio-{by}"
+    return {"url": url, "annotator": email.partition("@")[0], **label}
+
+
+def _checked(chosen: dict[str, str]) -> dict[str, Any]:
+    if chosen.get("validity") not in ("valid", "invalid"):
+        raise ValueError("validity is neither valid nor invalid")
+    label = Label(
+        chosen["validity"] == "valid",
+        chosen.get("reason"),
+        chosen.get("cause"),
+        chosen.get("fix_pattern"),
+        chosen.get("function"),
+    )
+    return {
+        "valid": label.valid,
+        "reason": label.reason,
+        "root_cause": label.root_cause,
+        "fix_pattern": label.fix_pattern,
+        "function": label.function,
+    }
+
+
+def from_doccano(row: dict[str, Any]) -> dict[str, Any]:
+    """Return the row of `label import` that one line of doccano's export says; ValueError if none."""
+    labels = row.get("label") or row.get("cats") or []
+    if len(labels) != 1 or not isinstance(labels[0], str):
+        raise ValueError(f"has {len(labels)} labels")
+    code, _, reason = labels[0].partition(":")
+    kept = {name: row.get(name) for name in ("url", "annotator", "fix_pattern", "function")}
+    if code == "invalid":
+        return {**kept, "valid": False, "reason": reason}
+    return {**kept, "valid": True, "root_cause": labels[0]}
