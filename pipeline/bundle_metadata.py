@@ -94,7 +94,7 @@ def data_package(resources: Sequence[Resource], about: About) -> dict[str, Any]:
         "name": about.study.name,
         "title": about.study.title,
         "version": about.fingerprint[:12],
-        "description": f"Made by nanmine {program_version()} from data with the fingerprint {about.fingerprint}.",
+        "description": f"Made by nanmine {program_version()} from data of fingerprint {about.fingerprint}.",
         "resources": [_resource(resource) for resource in resources],
         "nanmine": {"fingerprint": about.fingerprint, "with_text": about.with_text},
     }

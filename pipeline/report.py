@@ -127,7 +127,7 @@ def sections(session: Session, study: Study) -> list[Section]:
     return [
         _results(own),
         *compared,
-        _agreement(session),
+        _agreement(session, study),
         _model(session, study),
         Section("details", "More tables", "", details),
         _provenance(session, study),
@@ -160,20 +160,9 @@ def _comparison(groups: tables.Groups, study: Study) -> Section:
     return Section("comparison", f"Beside {published.citation}", "", tuple(compared), pictures)
 
 
-def _agreement(session: Session) -> Section:
-    from pipeline import figures
-
-    part = agreement_part(session)
-    drawn = []
-    if part.matrix:
-        names, counts, (first, second) = part.matrix
-        drawn.append(
-            (
-                lambda: figures.matrix(names, counts, first, second),
-                "Labels of two annotators before any ruling.",
-            )
-        )
-    return Section("agreement", "Agreement and protocol", part.text, part.tables, _pictures(drawn))
+def _agreement(session: Session, study: Study) -> Section:
+    part = agreement_part(session, study)
+    return Section("agreement", "Agreement and protocol", part.text, part.tables, _pictures(part.figures))
 
 
 def _model(session: Session, study: Study) -> Section:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,57 +11,100 @@ from sqlalchemy.orm import Session
 
 from db.label_states import Event, History, ThreadHistory
 from db.labels import read_history
+from db.proposals import newest_model
+from pipeline.agreement import Statistic
+from pipeline.checklist import checklist_items
+from pipeline.reliability import Agreement, agreement_of, checks_of, phases_of
 from pipeline.study import Study
-from pipeline.table import Share, Table
+from pipeline.table import Cell, Table
 
-Matrix = tuple[list[str], list[list[int]], tuple[str, str]]
+Drawn = tuple[Callable[[], Any], str]  # draws a figure, and says what it shows
+NAMES = {
+    "validity": "valid or not",
+    "cause": "root cause",
+    "combined": "cause or not valid",
+    "fix_pattern": "fix pattern",
+}
 
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """The text, tables and figures of a section; `matrix` is names, counts, and the two sides' names."""
+    """The text, tables and figures of a section."""
 
     text: str
     tables: tuple[Table, ...] = ()
-    matrix: Matrix | None = None
-    figures: Sequence[tuple[Callable[[], Any], str]] = ()
+    figures: tuple[Drawn, ...] = ()
 
 
-def agreement_part(session: Session) -> Part:
-    """Return how far annotators agree before any ruling, and the protocol they followed."""
+def agreement_part(session: Session, study: Study) -> Part:
+    """Return how far annotators agree before any ruling, the checklist, and the protocol in force."""
     history = read_history(session)
+    rest = (checklist_table(session, study), protocol_table(history))
+    if phases := phases_of(history):
+        found = [agreement_of(history, study.codebook, phases=(phase,)) for phase in phases]
+        return Part(_by_whom(found), (agreement_table(found), *rest), tuple(_matrices(history)))
+    checked = checks_of(history)
+    if checked.checked:
+        said = f"{checked.checked} labels were checked, {checked.disputed} of them disputed."
+        return Part(f"{said} Whoever checks sees the label, so there is no coefficient of agreement.", rest)
+    return Part("No thread has two independent labels yet.", rest)
+
+
+def _by_whom(found: Sequence[Agreement]) -> str:
+    raters = len({rater for agreement in found for rater in agreement.raters})
+    simulated = "simulated " if any(agreement.simulated for agreement in found) else ""
+    return f"{raters} {simulated}annotators, before any ruling; intervals are 95 % bootstrap."
+
+
+def agreement_table(found: Sequence[Agreement]) -> Table:
+    """Return every coefficient of every phase and level; one that cannot be computed says why."""
+    rows: list[tuple[Cell, ...]] = []
+    for agreement in found:
+        for level in agreement.levels:
+            counts = (
+                agreement.phase,
+                NAMES.get(level.name, level.name),
+                level.items,
+                len(level.disagreements),
+            )
+            rows += [
+                (*counts, item.name.replace("_", " "), item.value, _interval(item))
+                for item in level.statistics
+            ]
+    columns = ("Phase", "Of", "Threads", "Disagreements", "Coefficient", "Value", "Interval")
+    return Table("agreement", "Agreement between annotators", columns, tuple(rows), grouped=True)
+
+
+def _interval(item: Statistic) -> str:
+    if item.value is None:
+        return item.reason or ""
+    return f"[{item.low:.4f}, {item.high:.4f}]" if item.low is not None and item.high is not None else ""
+
+
+def checklist_table(session: Session, study: Study) -> Table:
+    """Return the checklist of the empirical standards, filled in."""
+    rows = tuple((item.kind, item.question, item.answer) for item in checklist_items(session, study))
+    title = "Checklist for inter-rater agreement (ACM SIGSOFT Empirical Standards)"
+    return Table("checklist", title, ("Kind", "Question", "Answer"), rows, grouped=True)
+
+
+def _matrices(history: History) -> Iterator[Drawn]:
+    """Yield the figure of two annotators' labels against each other, where there are such."""
+    from pipeline import figures
+
     pairs = [pair for thread in history.threads.values() if (pair := _pair(thread))]
-    protocol = protocol_table(history)
-    if not pairs:
-        return Part("No thread has two independent labels yet.", (protocol,))
-    return Part("", (_agreement_table(pairs), protocol), _matrix(pairs))
+    counts = Counter((_category(first), _category(second)) for first, second in pairs)
+    names = sorted({name for pair in counts for name in pair}, key=lambda name: (name == "not valid", name))
+    cells = [[counts[row, column] for column in names] for row in names]
+    if names:
+        text = f"Labels of two annotators on {len(pairs)} threads before any ruling."
+        yield lambda: figures.matrix(names, cells, "First annotator", "Second annotator"), text
 
 
 def _pair(thread: ThreadHistory) -> tuple[Event, Event] | None:
     """Return the first two annotators' standing labels of a thread in the phase that counts."""
     votes = [thread.votes[who] for who in sorted(thread.votes) if thread.votes[who].label]
     return (votes[0], votes[1]) if len(votes) > 1 else None
-
-
-def _agreement_table(pairs: Sequence[tuple[Event, Event]]) -> Table:
-    both = [pair for pair in pairs if all(event.verdict == "valid" for event in pair)]
-    verdict = sum(first.verdict == second.verdict for first, second in pairs)
-    cause = sum(first.root_cause == second.root_cause for first, second in both)
-    rows = (
-        ("valid or not", len(pairs), Share(verdict, len(pairs))),
-        ("root cause, where both say valid", len(both), Share(cause, len(both))),
-    )
-    return Table("agreement", "Agreement of two annotators", ("Of", "Threads", "Agree(%)"), rows)
-
-
-def _matrix(pairs: Sequence[tuple[Event, Event]]) -> Matrix:
-    counts = Counter((_category(first), _category(second)) for first, second in pairs)
-    names = sorted({name for pair in counts for name in pair}, key=lambda name: (name == "not valid", name))
-    return (
-        names,
-        [[counts[row, column] for column in names] for row in names],
-        ("First annotator", "Second annotator"),
-    )
 
 
 def _category(event: Event) -> str:
@@ -76,13 +119,67 @@ def protocol_table(history: History) -> Table:
 
 
 def _said(value: Any) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
     if isinstance(value, dict):
         return ", ".join(f"{name} {_said(item)}" for name, item in sorted(value.items()))
     if isinstance(value, list):
         return ", ".join(map(str, value)) or "none"
-    return {True: "yes", False: "no"}.get(value, str(value)) if isinstance(value, bool) else str(value)
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
 def model_part(session: Session, study: Study) -> Part:
-    """Return the card of the model that proposes, if one is trained."""
-    return Part("No model is trained yet.")
+    """Return the card of the model that was trained last, and its cross-validated figures if it has any."""
+    model = newest_model(session)
+    if model is None:
+        return Part("No model is trained yet.")
+    figures = model.card.get("figures") or {}
+    plain = sorted(
+        (name, value) for name, value in model.card.items() if name not in ("figures", "fixes", "settings")
+    )
+    card = Table(
+        "model",
+        f"Card of {model.name}",
+        ("What", "Which"),
+        tuple((name, _said(value)) for name, value in plain),
+    )
+    if not figures:
+        return Part("The model was trained without cross-validation.", (card,))
+    return Part(
+        "", (card, methods_table(figures), classes_table(figures)), tuple(_model_figures(figures, study))
+    )
+
+
+def methods_table(figures: dict[str, Any]) -> Table:
+    """Return what cross-validation measured for the model and for each baseline, in the same folds."""
+    names = ("average_precision", "work_saved_at_95", "macro_f1", "accuracy", "top_3")
+    rows = tuple(
+        (method, *(found.get(name) for name in names)) for method, found in figures["methods"].items()
+    )
+    notes = (f"{figures['repeats']} × {figures['folds']} folds over {figures['labels']} labels, by group.",)
+    columns = ("Method", *(name.replace("_", " ") for name in names))
+    return Table("evaluation", "Cross-validated, beside baselines", columns, rows, notes)
+
+
+def classes_table(figures: dict[str, Any]) -> Table:
+    """Return precision, recall and F1 of the model for each root cause."""
+    names = ("code", "labels", "precision", "recall", "f1")
+    rows = tuple(tuple(row[name] for name in names) for row in figures["per_class"])
+    return Table("classes", "The model by root cause", tuple(name.capitalize() for name in names), rows)
+
+
+def _model_figures(figures: dict[str, Any], study: Study) -> Iterator[Drawn]:
+    from pipeline import figures as drawing
+
+    counts = figures["confusion"]
+    codes = study.codebook.cause_codes
+    if len(counts) == len(codes):
+        cells = [[round(cell) for cell in row] for row in counts]
+        text = "Root causes as labelled and as the model has them, out of fold, mean over the repeats."
+        yield lambda: drawing.matrix(codes, cells, "Label", "Model"), text
+    bins = (figures["methods"]["model"].get("calibration") or {}).get("bins")
+    if bins:
+        yield (
+            lambda: drawing.calibration(bins),
+            "Calibration of the model, out of fold; larger dots are more threads.",
+        )

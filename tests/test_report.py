@@ -82,8 +82,9 @@ def test_the_page_is_whole_and_the_same_twice(labelled: Database, study: Study) 
         first, second = report_html(session, study), report_html(session, study)
     assert first == second
     for text in (
+        "cohen kappa",
         "The distribution of root causes",
-        "Agreement of two annotators",
+        "Agreement between annotators",
         "simulated annotators",
         "fingerprint",
     ):
