@@ -2,20 +2,33 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from sqlalchemy import select
 
 from db.engine import Database, open_database
 from db.errors import UsageError
 from db.labels import final_labels, read_history
+from db.threads import Thread
 from flows.commands.demo import STUDY, prepare
 from labeling.simulate import ANNOTATORS, Simulation
-from pipeline.sandbox.expected import right_labels, to_record
+from pipeline.crawl import crawl_source
+from pipeline.sandbox import Sandbox
+from pipeline.sandbox.clock import VirtualClock
+from pipeline.sandbox.expected import SOURCES, external_id, right_labels, to_record
 from pipeline.sandbox.world import load_world
+from pipeline.settings import Settings
+from pipeline.sources import open_source
+from pipeline.sources.base import Window
 from pipeline.store import author_key, upsert_threads
 from pipeline.study import Study, load_study
+from pipeline.transport import Transport
 
 WORLD = load_world()
 
@@ -84,3 +97,65 @@ def test_the_demo_refuses_a_folder_that_is_not_its_own(tmp_path: Path) -> None:
     folder = prepare(tmp_path / "demo")
     (folder / "demo.db").touch()
     assert not (prepare(folder) / "demo.db").exists()
+
+
+class Watcher:
+    """Says nothing."""
+
+    def requested(self, source: str) -> None:
+        """One request went out."""
+
+    def committed(self, source: str, new: int, changed: int) -> None:
+        """A page is kept."""
+
+    def quota(self, source: str, limit: str, left: int) -> None:
+        """The quota left."""
+
+    def waiting(self, source: str, why: str, until: object) -> None:
+        """The crawl waits."""
+
+
+@pytest.mark.parametrize("tokens", [("token",), ()], ids=["token", "anonymous"])
+def test_a_crawl_of_the_world_finds_exactly_its_candidates(
+    database: Database, settings: Settings, tokens: tuple[str, ...]
+) -> None:
+    """The candidates in the database are the threads of the world that say they are."""
+    clock = VirtualClock()
+    with Sandbox(WORLD, clock=clock) as sandbox:
+        sources = {
+            name: replace(source, url=sandbox.urls[name]) for name, source in settings.study.sources.items()
+        }
+        here = replace(settings, study=replace(settings.study, sources=sources), github_tokens=tokens)
+        for name in sources:
+            transport = Transport(name, Watcher(), clock=clock, pace=0)
+            source = open_source(name, here, transport)
+            crawl_source(database, here.study, source, Window(), transport)
+            source.close()
+    with database.reading() as session:
+        found = set(
+            session.execute(select(Thread.source, Thread.external_id).where(Thread.candidate)).tuples()
+        )
+    claimed = {(SOURCES[t.service], external_id(t)) for t in WORLD.threads if t.candidate}
+    assert found == claimed
+
+
+@pytest.mark.slow
+@pytest.mark.flow
+@pytest.mark.timeout(300)
+def test_the_demo_ends_with_table_1(tmp_path: Path) -> None:
+    """`nanmine demo` runs the whole study, leaves its files, and prints Table 1 last."""
+    done = subprocess.run(
+        [sys.executable, "-c", "from flows.cli import main; main()", "demo", "--out", "study"],
+        cwd=tmp_path,
+        env={**os.environ, "PREFECT_HOME": str(tmp_path / "prefect")},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    _, table = done.stdout.split("cd there to go on with them.")
+    assert "| Code Relevant | IR |" in table
+    assert "are by simulated annotators" in table
+    left = {path.name for path in (tmp_path / "study").iterdir()}
+    assert {"study.toml", "demo.db", "tables", "report.html"} <= left
+    assert "simulated" in (tmp_path / "study" / "report.html").read_text(encoding="utf-8")

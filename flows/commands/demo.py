@@ -46,10 +46,10 @@ def demo(out: Path, serve: bool) -> None:
         _step("propose", "train")
         _step("propose", "evaluate")
         _step("propose", "run")
-        _step("tables", "--out", "tables", "--format", "md,csv,tex,json")
+        _step("tables", "--out", "tables")
         _step("report", "--out", "report.html")
-        _step("tables", "--format", "md")
-        click.echo(f"\nEverything is in {folder}: study.toml, demo.db, tables/, report.html")
+        click.echo(f"\nStudy, database, tables and report are in {folder}; cd there to go on with them.\n")
+        click.echo(Path("tables/table1.md").read_text(encoding="utf-8"))
         if serve:
             _serve(folder / "report.html", sandbox.urls)
 
