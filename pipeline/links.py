@@ -17,10 +17,10 @@ from pipeline.study import SourceSettings, Study
 
 URL = re.compile(r"https?://[^\s<>\"'`|\\^{}()\[\],]+", re.IGNORECASE)
 TRAILING = ".,;:!?*_~"
-GITHUB_PATH = re.compile(r"/([\w.-]+)/([\w.-]+)/(issues|pull)/(\d{1,15})(?:/.*)?")
-QUESTION_PATH = re.compile(r"/(?:questions|q)/(\d{1,15})(?:/([^/]*))?(?:/.*)?")
-ANSWER_PATH = re.compile(r"/a/(\d{1,15})(?:/.*)?")
-TOPIC_PATH = re.compile(r"/t/(?:([^/]*[^/\d][^/]*)/)?(\d{1,15})(?:/.*)?")
+GITHUB_PATH = re.compile(r"/([\w.-]+)/([\w.-]+)/(issues|pull)/(\d{1,19})(?:/.*)?")
+QUESTION_PATH = re.compile(r"/(?:questions|q)/(\d{1,19})(?:/([^/]*))?(?:/.*)?")
+ANSWER_PATH = re.compile(r"/a/(\d{1,19})(?:/.*)?")
+TOPIC_PATH = re.compile(r"/t/(?:([^/]*[^/\d][^/]*)/)?(\d{1,19})(?:/.*)?")
 SLUG_PATH = re.compile(r"/t/([^/]*[^/\d][^/]*)/?")
 
 

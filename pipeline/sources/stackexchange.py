@@ -6,7 +6,8 @@ the page before, one second earlier: so no window grows beyond a page, the API's
 never met, and a question deleted meanwhile shifts none past a page border.
 
 A later crawl asks for what was active since, and for one number: how many questions with an accepted
-answer there are. If that differs from what the last crawl saw, everything is searched and looked at again.
+answer there are. If anything was active, the stored questions are looked at again by id; if the number
+differs from what the last crawl saw, the searches are sent again as well.
 """
 
 from __future__ import annotations
@@ -32,19 +33,27 @@ FIELDS = ("q", "title", "body")
 IDS = 100  # a request, by the API
 LAST_PAGE = 25  # without a key the API gives no page beyond
 LARGEST_ID = 2**31 - 1  # beyond, the API refuses the whole request
-INCLUDE = (
-    "question.body",
-    "question.body_markdown",
-    "question.answers",
-    "question.comments",
-    "question.comment_count",
-    "answer.body",
-    "answer.body_markdown",
-    "answer.comments",
-    "answer.comment_count",
-    "comment.body",
-    "comment.body_markdown",
-)
+# Two filters, made once a database: name -> (base, what to add).
+FILTERS = {
+    "nested": (
+        "default",
+        (
+            "question.body",
+            "question.body_markdown",
+            "question.answers",
+            "question.comments",
+            "question.comment_count",
+            "answer.body",
+            "answer.body_markdown",
+            "answer.comments",
+            "answer.comment_count",
+            "comment.body",
+            "comment.body_markdown",
+        ),
+    ),
+    # The built-in `total` would hide the back-off that its answer asks for.
+    "counting": ("none", (".total", ".backoff", ".quota_max", ".quota_remaining", ".items", ".has_more")),
+}
 OLDEST_FIRST = {"sort": "creation", "order": "asc"}
 
 
@@ -60,11 +69,12 @@ class StackExchange:
         self._clock = transport.clock
         self._client = Client(settings, study, transport, key)
         self._is_open = False
-        self._filter: str | None = None
+        self._filters: dict[str, str] = {}
         self._fetchers = {
             "search": self._fetch_search,
             "active": self._fetch_active,
             "question": self._fetch_questions,
+            "recheck": self._fetch_nothing,
             "audit": self._fetch_audit,
             "baseline": self._fetch_baseline,
         }
@@ -73,7 +83,7 @@ class StackExchange:
         """Return the searches of a first crawl, or the two questions of a later one."""
         bounds = {"since": _seconds(window.since), "until": _seconds(window.until)}
         if window.updated_since is None:
-            return [*self._searches(bounds), Entry("baseline", "baseline", bounds, priority=9)]
+            return [*self._searches(bounds), _baseline(bounds)]
         active = {**bounds, "active_since": _seconds(window.updated_since)}
         return [Entry("active", "active", active), Entry("audit", "audit", bounds, priority=1)]
 
@@ -83,7 +93,8 @@ class StackExchange:
 
     def fetch_page(self, entries: Sequence[Entry], lookup: Lookup) -> Page:
         """Ask what `entries` say; before the first page of a crawl, for the site and the filter."""
-        prepared = self._prepare(lookup)
+        needed = "counting" if entries[0].kind in ("audit", "baseline") else "nested"
+        prepared = self._prepare(needed, lookup)
         if prepared is not None:
             kept = tuple(Result(entry, "pending", entry.cursor) for entry in entries)
             return Page(kept, memory=prepared)
@@ -113,7 +124,7 @@ class StackExchange:
 
     # What is asked once and remembered.
 
-    def _prepare(self, lookup: Lookup) -> dict[str, dict[str, Any]] | None:
+    def _prepare(self, needed: str, lookup: Lookup) -> dict[str, dict[str, Any]] | None:
         """Open the site and find the filter: from memory, or return what one request brought to remember."""
         if not self._is_open:
             site = self._remembered(lookup, "site")
@@ -121,14 +132,16 @@ class StackExchange:
             self._is_open = True
             if site is None:
                 return {"site": self._to_remember(answer)}
-        if self._filter is None:
-            made = self._remembered(lookup, "filter")
-            if made is not None and made["include"] == list(INCLUDE):
-                self._filter = str(made["id"])
-                return None
-            self._filter = self._client.create_filter(INCLUDE)
-            return {"filter": self._to_remember({"id": self._filter, "include": list(INCLUDE)})}
-        return None
+        if needed in self._filters:
+            return None
+        base, include = FILTERS[needed]
+        name = f"filter {needed}"
+        made = self._remembered(lookup, name)
+        if made is not None and made["include"] == list(include):
+            self._filters[needed] = str(made["id"])
+            return None
+        self._filters[needed] = self._client.create_filter(base, include)
+        return {name: self._to_remember({"id": self._filters[needed], "include": list(include)})}
 
     def _remembered(self, lookup: Lookup, name: str) -> dict[str, Any] | None:
         memory = lookup.memory(name)
@@ -165,8 +178,7 @@ class StackExchange:
         known = lookup.known([str(item["question_id"]) for item in questions])
         changed = [item for item in questions if self._is_news(item, known)]
         bounds = {name: entry.parameters[name] for name in ("since", "until")}
-        baseline = (Entry("baseline", "baseline", bounds, priority=9),) if changed else ()
-        return self._page(fetched, result, changed, baseline)
+        return self._page(fetched, result, changed, _look_again(bounds) if changed else ())
 
     def _is_news(self, question: dict[str, Any], known: dict[str, datetime | None]) -> bool:
         number = str(question["question_id"])
@@ -255,7 +267,7 @@ class StackExchange:
                 if number in known:
                     threads[number] = gone_thread(number, self._settings)
             elif is_complete(found[number]):
-                results.append(Result(entry))
+                results.append(Result(entry, cursor={"id": number}))
                 threads[number] = to_thread(found[number], self._settings)
             else:
                 results.append(Result(entry, "pending", {"id": number, "question": found[number]}))
@@ -271,15 +283,14 @@ class StackExchange:
         results, payloads, threads = [], [], []
         for entry in chosen:
             question = dict(_state(entry)["question"])
-            answers = [*state.get("answers", ()), *_answers_of(question, fetched)]
+            answers = _united(question, state.get("answers", []), fetched)
             if fetched.has_more and (len(chosen) == 1 or len(answers) < (question.get("answer_count") or 0)):
                 results.append(Result(entry, "pending", _alone(entry, chosen, answers, page)))
                 continue
             question["answers"] = answers
-            body = json.dumps({"items": [question]}, ensure_ascii=False).encode("utf-8", "surrogatepass")
-            payloads.append(Payload("question", fetched.request, body))
+            payloads.append(Payload("question", fetched.request, json.dumps({"items": [question]}).encode()))
             threads.append((to_thread(question, self._settings), len(payloads) - 1))
-            results.append(Result(entry))
+            results.append(Result(entry, cursor={"id": _state(entry)["id"]}))
         return Page(tuple(results), tuple(payloads), tuple(threads), memory=fetched.memory)
 
     # The number that shows whether anything was deleted, accepted or taken back.
@@ -288,17 +299,21 @@ class StackExchange:
         """Compare the number of questions with that of the last crawl; if it differs, look at all again."""
         entry = entries[0]
         bounds = {name: entry.parameters[name] for name in ("since", "until")}
-        baseline = Entry("baseline", "baseline", bounds, priority=9)
         seen = self._remembered(lookup, "baseline")
         if seen is None or seen["query"] != self._audited(bounds):
-            return Page((Result(entry),), found=(baseline,))
+            return Page((Result(entry),), found=(_baseline(bounds),))
         fetched = self._count(lookup, bounds, seen["todate"])
         if fetched.total == seen["total"]:
             return Page((Result(entry),), memory=fetched.memory)
-        stored = lookup.stored(from_seconds(bounds["since"]), from_seconds(bounds["until"]))
-        again = [*(_question(number) for number in stored), *self._searches(bounds), baseline]
+        found = (*self._searches(bounds), *_look_again(bounds))
         note = f"{seen['total']} questions became {fetched.total}: all are looked at again"
-        return Page((Result(entry, note=note),), found=tuple(again), memory=fetched.memory)
+        return Page((Result(entry, note=note),), found=found, memory=fetched.memory)
+
+    def _fetch_nothing(self, entries: Sequence[Entry], lookup: Lookup) -> Page:
+        """Have every stored question looked at again by its id: no list shows what was deleted."""
+        bounds = entries[0].parameters
+        stored = lookup.stored(from_seconds(bounds["since"]), from_seconds(bounds["until"]))
+        return Page((Result(entries[0]),), found=tuple(_question(number) for number in stored))
 
     def _fetch_baseline(self, entries: Sequence[Entry], lookup: Lookup) -> Page:
         """Remember how many questions with an accepted answer there are now."""
@@ -313,7 +328,13 @@ class StackExchange:
     def _count(self, lookup: Lookup, bounds: dict[str, Any], todate: int) -> Fetched:
         since = {} if bounds["since"] is None else {"fromdate": bounds["since"]}
         return self._client.fetch(
-            "search/advanced", lookup, filter="total", todate=todate, **since, **self._wanted()
+            "search/advanced",
+            lookup,
+            filter=self._filters["counting"],
+            pagesize=1,
+            todate=todate,
+            **since,
+            **self._wanted(),
         )
 
     def _audited(self, bounds: dict[str, Any]) -> dict[str, Any]:
@@ -326,7 +347,7 @@ class StackExchange:
         return {"tagged": ";".join(sorted(self._settings.tags)), "accepted": "True"}
 
     def _fetch(self, method: str, lookup: Lookup, **parameters: Any) -> Fetched:
-        return self._client.fetch(method, lookup, filter=self._filter, **parameters)
+        return self._client.fetch(method, lookup, filter=self._filters["nested"], **parameters)
 
     def _page(
         self,
@@ -366,6 +387,15 @@ def _question(number: str, question: dict[str, Any] | None = None) -> Entry:
     return Entry("question", number, {"id": number}, priority=2, cursor=cursor)
 
 
+def _baseline(bounds: dict[str, Any]) -> Entry:
+    return Entry("baseline", "baseline", bounds, priority=9)
+
+
+def _look_again(bounds: dict[str, Any]) -> tuple[Entry, ...]:
+    """Return the entries for a site where something changed."""
+    return Entry("recheck", "recheck", bounds, priority=1), _baseline(bounds)
+
+
 def _state(entry: Entry) -> dict[str, Any]:
     return {**entry.parameters, **(entry.cursor or {})}
 
@@ -395,8 +425,13 @@ def _count_of(entry: Entry) -> int:
     return max(1, count) if isinstance(count, int) else 1
 
 
-def _answers_of(question: dict[str, Any], fetched: Fetched) -> list[dict[str, Any]]:
-    return [item for item in fetched.items if item.get("question_id") == question["question_id"]]
+def _united(
+    question: dict[str, Any], earlier: list[dict[str, Any]], fetched: Fetched
+) -> list[dict[str, Any]]:
+    """Return the answers of a question: those nested in it, of earlier pages, and of this page."""
+    nested = [answer for answer in question.get("answers") or () if isinstance(answer, dict)]
+    asked = [item for item in fetched.items if item.get("question_id") == question["question_id"]]
+    return list({answer.get("answer_id"): answer for answer in (*nested, *earlier, *asked)}.values())
 
 
 def _alone(entry: Entry, chosen: list[Entry], answers: list[dict[str, Any]], page: int) -> dict[str, Any]:

@@ -99,10 +99,10 @@ class Client:
             ) from None
         return {"items": [{"api_site_parameter": self.site, "name": self._api._name}]}
 
-    def create_filter(self, include: Sequence[str]) -> str:
-        """Return the id of the filter that adds `include` to the default fields."""
+    def create_filter(self, base: str, include: Sequence[str]) -> str:
+        """Return the id of the filter that adds `include` to the fields of `base`."""
         # Not through stackapi, which would add site and paging to a method that documents neither.
-        parameters = {"base": "default", "include": ";".join(include), "unsafe": "false"}
+        parameters = {"base": base, "include": ";".join(include), "unsafe": "false"}
         if self._key:
             parameters["key"] = self._key
         self.get(f"{self._settings.url}/{VERSION}/filters/create", parameters)
@@ -187,7 +187,6 @@ class Client:
         if isinstance(value, dict) and "error_id" in value:
             self._value = value
             return self._judge_error(value)
-        # The one answer without items is that of the filter `total`.
         sound = isinstance(value, dict) and (isinstance(value.get("items"), list) or "total" in value)
         if answer.status != 200 or not sound:
             return Again(f"HTTP {answer.status} without items")
