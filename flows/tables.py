@@ -10,6 +10,7 @@ from prefect import flow  # isort: skip  (after flows.engine, which sets its def
 
 from db.engine import open_database
 from pipeline.material import read_material
+from pipeline.patterns import read_patterns
 from pipeline.study_tables import study_tables, write_tables
 
 
@@ -21,7 +22,8 @@ def regenerate_tables(folder: str, forms: list[str]) -> int:
     try:
         with database.reading() as session:
             material = read_material(session, everything=True)
+            patterns = read_patterns(session, settings.study)
     finally:
         database.close()
     found = study_tables(material, settings.study, everything=True)
-    return len(write_tables(found, Path(folder), forms))
+    return len(write_tables([*found, patterns], Path(folder), forms))

@@ -23,6 +23,7 @@ from db.threads import Thread
 from pipeline import provenance, tables
 from pipeline.comparison import comparison_tables
 from pipeline.material import read_material
+from pipeline.patterns import read_patterns
 from pipeline.published import load_published
 from pipeline.render import render
 from pipeline.report_parts import agreement_part, model_part
@@ -129,7 +130,7 @@ def sections(session: Session, study: Study) -> list[Section]:
         *compared,
         _agreement(session, study),
         _model(session, study),
-        Section("details", "More tables", "", details),
+        Section("details", "More tables", "", (*details, read_patterns(session, study))),
         _provenance(session, study),
     ]
 

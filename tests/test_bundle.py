@@ -128,11 +128,11 @@ def test_a_listed_path_outside_the_package_is_refused(package: Path, name: str) 
 def test_the_tables_of_a_package_are_those_of_the_database(
     package: Path, labelled: Database, tmp_path: Path
 ) -> None:
-    """`tables --bundle` prints what `tables --all` prints."""
+    """`tables --bundle` prints what `tables --all` prints, but for the patterns, which need texts."""
     database = f"sqlite:///{tmp_path}/study.db"
     own = CliRunner().invoke(nanmine, ["--database", database, "tables", "--all"])
     packed = CliRunner().invoke(nanmine, ["tables", "--bundle", str(package)])
-    assert own.exit_code == 0 and own.output == packed.output
+    assert own.exit_code == 0 and own.output.startswith(packed.output)
     assert len(bundle_tables(package)) == 13
 
 

@@ -78,7 +78,11 @@ def _own_tables(context: click.Context, compare: str | None, everything: bool) -
     published = load_published(compare) if compare else None
     with database_of(context).reading() as session:
         material = read_material(session, everything=everything)
-    found = study_tables(material, study, everything=everything)
+        found = study_tables(material, study, everything=everything)
+        if everything:
+            from pipeline.patterns import read_patterns
+
+            found.append(read_patterns(session, study))
     if published:
         from pipeline.comparison import comparison_tables
 
