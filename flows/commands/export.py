@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from pathlib import Path
 from typing import BinaryIO
@@ -15,7 +16,7 @@ KINDS = ("threads", "matches", "labels", "proposals", "events", "annotations")
 
 
 @click.command()
-@click.argument("kind", type=click.Choice([*KINDS, "bundle"]))
+@click.argument("kind", type=click.Choice([*KINDS, "bundle", "datasette"]))
 @click.option(
     "--format", "form", type=click.Choice(["jsonl", "csv", "parquet"]), default="jsonl", show_default=True
 )
@@ -28,13 +29,15 @@ KINDS = ("threads", "matches", "labels", "proposals", "events", "annotations")
 def export(
     context: click.Context, kind: str, form: str, out: Path | None, posts: bool, with_text: bool
 ) -> None:
-    """Export threads, matches, labels, proposals, events or each annotator's labels, or a bundle."""
+    """Export records, a bundle, or the metadata with which Datasette describes the database."""
     if posts and kind != "threads":
         raise UsageError("--posts goes with threads")
     if with_text and kind != "bundle":
         raise UsageError("--with-text goes with bundle")
     if kind == "bundle":
         _export_bundle(context, out, with_text)
+    elif kind == "datasette":
+        _export_metadata(context, out)
     elif out is None:
         _export(context, kind, form, posts, sys.stdout.buffer)
     else:
@@ -60,6 +63,19 @@ def _export_file(context: click.Context, kind: str, form: str, posts: bool, out:
     finally:
         partial.unlink(missing_ok=True)
     click.echo(f"{number} {kind} in {out}", err=True)
+
+
+def _export_metadata(context: click.Context, out: Path | None) -> None:
+    from sqlalchemy import make_url
+
+    from pipeline.datasette import datasette_metadata
+
+    stem = Path(make_url(settings_of(context).database_url).database or "nanmine").stem
+    text = json.dumps(datasette_metadata(stem), indent=2) + "\n"
+    if out is None:
+        click.echo(text, nl=False)
+    else:
+        out.write_text(text, encoding="utf-8")
 
 
 def _export_bundle(context: click.Context, out: Path | None, with_text: bool) -> None:
