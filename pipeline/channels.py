@@ -1,4 +1,4 @@
-"""The channels of a thread: title, prose, code, log, replies, answer, context and tags, kept apart.
+"""The channels of a thread: title, prose, code, log, replies, answer, contexts and tags, kept apart.
 
 A title alone carries no root cause, and the accepted answer carries most of it; so every channel
 has features, and cues, of its own.
@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pipeline.keywords import KeywordMatcher
 from pipeline.text import Text, to_text
 
-CHANNELS = ("title", "prose", "code", "log", "replies", "answer", "context", "tags")
+CHANNELS = ("title", "prose", "code", "log", "replies", "answer", "context", "code_context", "tags")
 LONGEST = 20_000  # characters of one channel: the rest of a 1 MB thread says nothing new
 CONTEXT = 90  # characters on each side of a keyword
 CLOSING = 2  # the last replies that stand for the answer where none was accepted
@@ -53,12 +53,12 @@ def segments_of(title: str, posts: Sequence[PostText], tags: str, keywords: Keyw
     """Return the segments of a thread, in the order in which it reads; empty pieces are left out."""
     answers = _answers(posts)
     pieces = [Segment("title", title), Segment("tags", tags)]
-    pieces += [Segment("context", window) for window in _windows(title, keywords)]
+    pieces += [Segment(name, window) for name, window in _windows(Text(title), keywords)]
     for position, post in enumerate(posts):
         text = to_text(post.body, post.body_format)
         channel = "prose" if position == 0 else "answer" if position in answers else "replies"
         pieces += [Segment(name, piece, position) for name, piece in _split(text, channel)]
-        pieces += [Segment("context", window, position) for window in _windows(text.plain, keywords)]
+        pieces += [Segment(name, window, position) for name, window in _windows(text, keywords)]
     return tuple(_bounded(piece for piece in pieces if piece.text.strip()))
 
 
@@ -90,11 +90,13 @@ def _split(text: Text, channel: str) -> Iterator[tuple[str, str]]:
         yield "log", "\n".join(log)
 
 
-def _windows(text: str, keywords: KeywordMatcher) -> Iterator[str]:
-    """Yield what stands around each keyword; hits that lie close share a window."""
+def _windows(text: Text, keywords: KeywordMatcher) -> Iterator[tuple[str, str]]:
+    """Yield what stands around each keyword, code apart from prose and logs; close hits share a window."""
     end = -1
-    for match in keywords.find(text):
+    for match in keywords.find(text.plain):
         if match.extended or match.start < end:
             continue
         end = match.end + CONTEXT
-        yield text[max(0, match.start - CONTEXT) : end]
+        line = text.plain[text.plain.rfind("\n", 0, match.start) + 1 : match.end]
+        in_code = text.part_at(match.start) == "code" and not LOG_LINE.match(line[:200])
+        yield "code_context" if in_code else "context", text.plain[max(0, match.start - CONTEXT) : end]

@@ -17,7 +17,19 @@ from pipeline.channels import PostText, Segment, segments_of
 from pipeline.study import Study
 
 BATCH = 200  # threads read at a time
-FACTS = ("keyword_in_title", "in_question", "in_code", "in_log", "in_replies", "replies", "no_reply", "accepted")
+EARLY = 400  # characters of an opening post in which what it is about is said
+FACTS = (
+    "keyword in title",
+    "keyword early",
+    "keywords in prose",
+    "keywords in code",
+    "keywords in logs",
+    "keywords in replies",
+    "keywords only in code",
+    "replies",
+    "no reply",
+    "accepted",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,9 +61,11 @@ class Reference:
 def to_document(thread: Thread, study: Study) -> Document:
     """Return the document of a stored thread whose posts are loaded."""
     posts = [PostText(post.role, post.body, post.body_format, post.accepted) for post in thread.posts]
-    tags = " ".join((thread.source, thread.repository or "", *thread.tags, *thread.libraries))
+    replies = sum(post.role == "reply" for post in posts)
+    state = "accepted" if thread.accepted else "" if replies else "unanswered"
+    tags = " ".join((thread.source, thread.repository or "", thread.kind, state, *thread.tags, *thread.libraries))
     segments = segments_of(thread.title, posts, tags, study.keywords)
-    facts = _facts(segments, sum(post.role == "reply" for post in posts), thread.accepted, study)
+    facts = _facts(segments, replies, thread.accepted, study)
     return Document(thread.id, thread.url, thread.content_sha256, _group(thread.repository, thread.url), segments, facts)
 
 
@@ -92,15 +106,21 @@ def _group(repository: str | None, url: str) -> str:
 
 def _facts(segments: tuple[Segment, ...], replies: int, accepted: bool, study: Study) -> tuple[float, ...]:
     counts = dict.fromkeys(("title", "prose", "code", "log", "replies", "answer"), 0)
+    early = False
     for segment in segments:
         if segment.channel in counts:
-            counts[segment.channel] += sum(not match.extended for match in study.keywords.find(segment.text))
+            starts = [match.start for match in study.keywords.find(segment.text) if not match.extended]
+            counts[segment.channel] += len(starts)
+            early |= segment.channel == "prose" and bool(starts) and starts[0] < EARLY
+    elsewhere = sum(counts.values()) - counts["code"]
     return (
         float(counts["title"] > 0),
+        float(early),
         _squashed(counts["prose"]),
         _squashed(counts["code"]),
         _squashed(counts["log"]),
         _squashed(counts["replies"] + counts["answer"]),
+        float(counts["code"] > 0 and not elsewhere),
         _squashed(replies),
         float(replies == 0),
         float(accepted),

@@ -45,6 +45,7 @@ BLOCKS = (
     Block("reply words", ("replies",), "word", (1, 2), 0.15),
     Block("answer words", ("answer",), "word", (1, 2), 0.2),
     Block("context words", ("context",), "word", (1, 2), 0.2),
+    Block("code context words", ("code_context",), "word", (1, 2), 0.1),
     Block("tags", ("tags",), "tags", (1, 1), 0.15),
 )
 COLUMNS = WIDTH * len(BLOCKS)
