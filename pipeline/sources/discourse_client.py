@@ -78,6 +78,7 @@ class Client:
     def _obey_robots(self, target: str) -> None:
         if self._robots is None:
             self._robots = self._read_robots()
+            self._keep_distance()
         if not self._robots.allows(target):
             path, url = target.partition("?")[0], self._settings.url
             raise Refused(f"{self._settings.name}: robots.txt of {url} forbids {path}")
@@ -96,11 +97,15 @@ class Client:
             self._settings.url.removesuffix(self._prefix) if at_root and self._prefix else self._settings.url
         )
         answer = self._transport.ask(lambda: self._send(root + path, query), judge, path)
+        self._keep_distance()
+        return answer
+
+    def _keep_distance(self) -> None:
+        """Keep the next request away from the last one, and longer if robots.txt names a Crawl-delay."""
         self._transport.space("", SPACING)
         if self._robots is not None and self._robots.crawl_delay:
             until = self._transport.clock.now() + timedelta(seconds=self._robots.crawl_delay)
             self._transport.hold("", until, "the Crawl-delay of robots.txt")
-        return answer
 
     def _send(self, url: str, query: Query) -> Answer:
         try:

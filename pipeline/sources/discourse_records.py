@@ -51,8 +51,11 @@ def missing_posts(topic: Item) -> list[int]:
     """Return the ids of the posts that stand in a topic's `stream` but not in its first page."""
     stream = topic.get("post_stream")
     ids = stream.get("stream") if isinstance(stream, dict) else None
+    asked = [id for id in ids or () if isinstance(id, int)]
     present = {post.get("id") for post in _posts_of(topic)}
-    return [id for id in ids or () if isinstance(id, int) and id not in present]
+    if present.isdisjoint(asked):  # numbered otherwise: the page still shows the first ones
+        return asked[len(present) :]
+    return [id for id in asked if id not in present]
 
 
 def to_thread(parts: Sequence[Item], settings: SourceSettings) -> ThreadRecord:
