@@ -15,7 +15,7 @@ from typing import Any
 
 from pipeline.errors import Gone
 from pipeline.sources.base import Entry, Lookup, Page, Payload, RepositoryRecord, Result
-from pipeline.sources.github_client import Client, Reply
+from pipeline.sources.github_client import Client, Reply, is_search, is_thing
 from pipeline.sources.github_queries import REPOSITORIES
 from pipeline.sources.github_records import read_repository
 from pipeline.sources.github_search import (
@@ -50,7 +50,7 @@ def fetch_repositories(client: Client, terms: tuple[str, ...], entry: Entry, loo
     cursor = entry.cursor or {"page": 1, "seen": []}
     reply = _ask(client, entry, cursor["page"])
     topic, scope = entry.parameters["topic"], Scope.read(entry.parameters["scope"])
-    records = [record for item in reply.value.get("items") or () if (record := read_repository(item, topic))]
+    records = [record for item in reply.value["items"] if (record := read_repository(item, topic))]
     known = {record.external_id: record for record in lookup.repositories()}
     merged = tuple(_merged(known.get(record.external_id), record) for record in records)
     fresh = [record for record in merged if record.external_id not in known] if scope.updated_since else []
@@ -67,7 +67,7 @@ def _ask(client: Client, entry: Entry, page: int) -> Reply:
     query = f"topic:{entry.parameters['topic']} {created}".strip()
     parameters = {"q": query, "sort": "stars", "order": "desc", "per_page": str(PAGE_SIZE), "page": str(page)}
     for _ in range(TRIES):
-        reply = client.get("/search/repositories", parameters, dict, "search")
+        reply = client.get("/search/repositories", parameters, is_search, "search")
         if not reply.value.get("incomplete_results"):
             break
     return reply
@@ -77,13 +77,12 @@ def _settle(
     client: Client, entry: Entry, page: int, reply: Reply, seen: list[int]
 ) -> tuple[Result, list[Entry]]:
     """Return what becomes of a list after a page, and the lists it is split into."""
-    total = reply.value.get("total_count")
-    total = total if isinstance(total, int) else len(seen)
+    total = reply.value["total_count"]
     incomplete = bool(reply.value.get("incomplete_results"))
     if total > REACHABLE or incomplete:
         pieces = -(-total // (REACHABLE // 2)) if total > REACHABLE else 2
         return _split(client, entry, pieces, "timed out" if incomplete else f"{total} repositories")
-    items = len(reply.value.get("items") or ())
+    items = len(reply.value["items"])
     if len(seen) < total and page * PAGE_SIZE < total and items:
         return Result(entry, "pending", {"page": page + 1, "seen": seen}), []
     if len(seen) >= total:
@@ -237,7 +236,7 @@ def check_unsearchable(client: Client, entry: Entry, lookup: Lookup) -> Page:
     key, name = search.repositories[0]
     known = next((record for record in lookup.repositories() if record.external_id == key), None)
     try:
-        reply = client.get(f"/repositories/{key}", {}, dict)
+        reply = client.get(f"/repositories/{key}", {}, is_thing)
     except Gone as error:
         gone = [replace(known, facts=known.facts | {"gone": True})] if known else []
         return Page((Result(entry, "gone", note=f"{error.availability}: {error}"),), repositories=tuple(gone))

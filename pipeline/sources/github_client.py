@@ -37,6 +37,8 @@ API_VERSION = "2022-11-28"
 SEARCH_SPACING = {True: 2.0, False: 6.0}  # seconds between searches with and without a token
 REDIRECTS = 3
 AT_ONCE = timedelta(milliseconds=1)
+
+Expectation = Callable[[Any], bool]
 TRIES_OF_HEAVY = 2  # a query that can be made smaller is, after so many 5xx
 
 
@@ -71,7 +73,7 @@ class _Call:
 
     what: str
     resource: str
-    is_expected: Callable[[Any], bool]
+    is_expected: Expectation
     divisible: bool = False
     value: Any = None
     faults: int = 0
@@ -121,15 +123,17 @@ class Client:
         """The time of the transport's clock."""
         return self._transport.clock.now()
 
-    def get(self, path: str, parameters: dict[str, str], shape: type, resource: str = "core") -> Reply:
+    def get(
+        self, path: str, parameters: dict[str, str], is_expected: Expectation, resource: str = "core"
+    ) -> Reply:
         """Ask REST for `path` and follow redirects on the same host, with the whole query.
 
-        `shape` is the JSON type expected, list or dict. Raises Gone, NoSuchRepositories, Unauthorized,
-        Refused, TooMuch, and what `Transport.ask` raises.
+        An answer that is not what `is_expected` says is asked for again. Raises Gone, NoSuchRepositories,
+        Unauthorized, Refused, TooMuch, and what `Transport.ask` raises.
         """
         address, asked = self.url + path, dict(parameters)
         for _ in range(REDIRECTS):
-            call = _Call(f"GET {address}", resource, lambda value: isinstance(value, shape))
+            call = _Call(f"GET {address}", resource, is_expected)
             answer = self._ask(call, "GET", address, parameters=asked)
             if answer.status < 300:
                 return Reply(_written(path, parameters), call.value, answer)
@@ -242,6 +246,23 @@ def _requester(url: str, token: str | None, agent: str) -> Requester:
         seconds_between_writes=None,
         api_version=API_VERSION,
     ).requester
+
+
+def is_list(value: Any) -> bool:
+    """Say whether this is a page of a list."""
+    return isinstance(value, list) and all(isinstance(item, dict) for item in value)
+
+
+def is_search(value: Any) -> bool:
+    """Say whether this is a page of a search; one without items is none, not an empty one."""
+    return (
+        isinstance(value, dict) and is_list(value.get("items")) and isinstance(value.get("total_count"), int)
+    )
+
+
+def is_thing(value: Any) -> bool:
+    """Say whether this is one issue or repository."""
+    return isinstance(value, dict) and isinstance(value.get("id"), int)
 
 
 def _is_graphql(value: Any) -> bool:

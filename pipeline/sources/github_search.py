@@ -18,7 +18,7 @@ from typing import Any
 
 from pipeline.sources.base import Entry, Lookup, Page, Payload, Result
 from pipeline.sources.github_answers import NoSuchRepositories
-from pipeline.sources.github_client import Client, Reply
+from pipeline.sources.github_client import Client, Reply, is_search
 from pipeline.sources.github_records import Hit, read_hit, text_of
 from pipeline.sources.manners import from_text
 
@@ -227,14 +227,12 @@ def _ask(client: Client, search: Search, page: int) -> Found:
         "advanced_search": "true",
     }
     for _ in range(TRIES):
-        reply = client.get("/search/issues", parameters, dict, "search")
-        items = [item for item in reply.value.get("items") or () if isinstance(item, dict)]
-        hits = tuple(hit for item in items if (hit := read_hit(item)))
+        reply = client.get("/search/issues", parameters, is_search, "search")
+        hits = tuple(hit for item in reply.value["items"] if (hit := read_hit(item)))
         incomplete = bool(reply.value.get("incomplete_results"))
         if not incomplete:
             break
-    total = reply.value.get("total_count")
-    return Found(reply, hits, total if isinstance(total, int) else len(hits), incomplete)
+    return Found(reply, hits, reply.value["total_count"], incomplete)
 
 
 def _at(search: Search, place: Place) -> Search:

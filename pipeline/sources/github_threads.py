@@ -17,7 +17,7 @@ from pipeline.payloads import TooMuch
 from pipeline.records import ThreadRecord
 from pipeline.sources.base import Entry, Lookup, Page, RepositoryRecord, Result
 from pipeline.sources.github_answers import TooHeavy
-from pipeline.sources.github_client import Client, Reply
+from pipeline.sources.github_client import Client, Reply, is_list, is_thing
 from pipeline.sources.github_queries import THREADS, more_comments
 from pipeline.sources.github_records import (
     Hit,
@@ -219,7 +219,7 @@ def fetch_listed(client: Client, settings: SourceSettings, entry: Entry, lookup:
     """Fetch one thread by its address, wherever it is now."""
     name, number = entry.parameters["name"], entry.parameters["number"]
     try:
-        reply = client.get(f"/repos/{name}/issues/{number}", {}, dict)
+        reply = client.get(f"/repos/{name}/issues/{number}", {}, is_thing)
         hit = read_hit(reply.value)
         if hit is None:
             raise Gone(f"github: {name}#{number}: the answer is no issue")
@@ -242,7 +242,7 @@ def _whole(client: Client, settings: SourceSettings, entry: Entry, hit: Hit, loo
     repository = by_name.get(hit.repository.lower())
     fresh: tuple[RepositoryRecord, ...] = ()
     if repository is None:
-        repository = read_repository(client.get(f"/repos/{hit.repository}", {}, dict).value)
+        repository = read_repository(client.get(f"/repos/{hit.repository}", {}, is_thing).value)
         if repository is None:
             raise SourceError(f"github: {hit.repository}: the answer is no repository")
         fresh = (repository,)
@@ -269,7 +269,7 @@ def _comment_pages(client: Client, repository_id: str, hit: Hit) -> list[Reply]:
     while not pages or pages[-1].has_next:
         if not pages and hit.item.get("comments") == 0:
             break
-        pages.append(client.get(path, {"per_page": "100", "page": str(len(pages) + 1)}, list))
+        pages.append(client.get(path, {"per_page": "100", "page": str(len(pages) + 1)}, is_list))
     return pages
 
 
