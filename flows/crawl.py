@@ -1,6 +1,7 @@
-"""Crawl as Prefect flows: one for a source, and a parent that runs one after the other."""
+"""Crawl as Prefect flows: one for a source, and a parent that runs one after the other.
 
-from __future__ import annotations
+The annotations are evaluated here: Prefect builds a model of a flow's parameters from them.
+"""
 
 from datetime import datetime
 from typing import Any

@@ -1,6 +1,7 @@
-"""The Prefect flow that trains on the labels there are, and proposes; the work is in `pipeline`."""
+"""The Prefect flow that trains on the labels there are, and proposes; the work is in `pipeline`.
 
-from __future__ import annotations
+The annotations are evaluated here: Prefect builds a model of a flow's parameters from them.
+"""
 
 from pathlib import Path
 from typing import Any

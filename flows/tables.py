@@ -1,6 +1,7 @@
-"""The Prefect flow that regenerates the tables; the counting is in `pipeline`."""
+"""The Prefect flow that regenerates the tables; the counting is in `pipeline`.
 
-from __future__ import annotations
+The annotations are evaluated here: Prefect builds a model of a flow's parameters from them.
+"""
 
 from pathlib import Path
 

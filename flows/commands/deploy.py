@@ -14,6 +14,7 @@ from db.errors import NanmineError, UsageError
 from pipeline.context import database_of
 
 if TYPE_CHECKING:
+    from prefect.types.entrypoint import EntrypointType
     from prefect.schedules import Schedule
 
 
@@ -64,6 +65,13 @@ def _schedule(cron: str) -> Schedule:
         raise UsageError(
             f"--cron {cron!r} is not a schedule; write five fields such as '17 2 * * *'"
         ) from None
+
+
+def _module_path() -> EntrypointType:
+    """Return the kind of entrypoint that works from every folder and loads no second copy of the flow."""
+    from prefect.types.entrypoint import EntrypointType
+
+    return EntrypointType.MODULE_PATH
 
 
 @deploy.command()
