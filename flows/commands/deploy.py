@@ -14,8 +14,8 @@ from db.errors import NanmineError, UsageError
 from pipeline.context import database_of
 
 if TYPE_CHECKING:
-    from prefect.types.entrypoint import EntrypointType
     from prefect.schedules import Schedule
+    from prefect.types.entrypoint import EntrypointType
 
 
 @click.group()
