@@ -5,6 +5,7 @@ from __future__ import annotations
 from pipeline.errors import StudyError
 from pipeline.settings import Settings
 from pipeline.sources.base import Source
+from pipeline.sources.checkup import Answer
 from pipeline.transport import Transport
 
 
@@ -37,3 +38,19 @@ def open_source(name: str, settings: Settings, transport: Transport) -> Source:
         known = ", ".join(settings.study.sources) or "none"
         raise StudyError(f"source {name!r}: the study has {known}")
     return SERVICES[source.service](name, settings, transport)
+
+
+def questions_of(name: str, settings: Settings, transport: Transport) -> list[Answer]:
+    """Ask the service what we rely on, for the doctor: (question, whether it holds, what was seen)."""
+    source = settings.study.sources[name]
+    if source.service == "github":
+        from pipeline.sources import github_doctor
+
+        return github_doctor.answers_of(source, settings.study, transport, settings.github_tokens)
+    if source.service == "stackexchange":
+        from pipeline.sources import stackexchange_doctor
+
+        return stackexchange_doctor.answers_of(source, settings.study, transport, settings.stackexchange_key)
+    from pipeline.sources import discourse_doctor
+
+    return discourse_doctor.answers_of(source, settings.study, transport)

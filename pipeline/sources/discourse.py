@@ -88,7 +88,7 @@ class Discourse:
     def _fetch_list(self, entry: Entry, lookup: Lookup) -> Page:
         """Read the next page of the list; find the topics to fetch, and those that it should hold."""
         cursor = entry.cursor or {"page": 0, "found": 0, "previous": [], "reached": None}
-        fetched = self._client.get("/latest.json", _list_query(cursor["page"]))
+        fetched = self._client.get("/latest.json", list_query(cursor["page"]))
         if fetched.value is None:
             raise Refused(
                 f"{self.name}: /latest.json: HTTP {fetched.status}: {self._settings.url} is no forum"
@@ -268,7 +268,8 @@ def _topic(row: Row) -> Entry:
     return Entry("topic", number, {"id": number, "bumped_at": bumped, "solved": True}, priority=1)
 
 
-def _list_query(page: int) -> dict[str, str]:
+def list_query(page: int) -> dict[str, str]:
+    """Return what page `page` (from 0) of the list of solved topics is asked with, oldest first."""
     return {
         "solved": "yes",
         "order": "created",

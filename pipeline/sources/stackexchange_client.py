@@ -79,6 +79,11 @@ class Client:
         """Whether requests carry a key."""
         return self._key is not None
 
+    @property
+    def quota_said(self) -> str:
+        """What the last answer said of the quota."""
+        return f"{self._value.get('quota_remaining')} of {self._value.get('quota_max')} requests are left"
+
     def open_site(self, remembered: dict[str, Any] | None) -> dict[str, Any]:
         """Make the API client and return what to remember of the site; asks only if nothing is remembered."""
         self._known_sites = remembered
