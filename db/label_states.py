@@ -144,17 +144,16 @@ class ThreadHistory:
     @property
     def phase(self) -> str | None:
         """The phase whose votes count: the last that has any."""
-        phases = [phase for phase in PHASES if any(vote.phase == phase for vote in self.decisions)]
-        return phases[-1] if phases else None
+        return max((str(vote.phase) for vote in self.decisions), key=PHASES.index, default=None)
 
     @property
     def votes(self) -> dict[str, Event]:
         """The vote of each person in the phase that counts; a discussion keeps unchanged pilot votes."""
-        phase = self.phase
+        phase, decisions = self.phase, self.decisions
         taken = ("pilot", "discussion") if phase == "discussion" else (phase,)
         votes: dict[str, Event] = {}
         for name in taken:
-            votes |= {str(event.annotator): event for event in self.decisions if event.phase == name}
+            votes |= {str(event.annotator): event for event in decisions if event.phase == name}
         return votes
 
     @property
@@ -190,13 +189,14 @@ class History:
         self.rules = Rules()
         self._replaced: set[str] = set()
         self._merged: dict[str, str] = {}
+        self._outcomes: dict[str, Outcome] = {}
+        self._surplus: dict[str, frozenset[str]] = {}
         for event in sorted(events, key=lambda event: (event.at, event.origin, event.sequence)):
             self.add(event)
 
     def add(self, event: Event) -> None:
         """Take in one further event."""
-        self._outcomes: dict[str, Outcome] = {}
-        self._surplus: dict[str, frozenset[str]] = {}
+        self._forget(event)
         self.events.append(event)
         self.by_uid[event.uid] = event
         self._replace(event)
@@ -213,6 +213,14 @@ class History:
             self.resolutions[event.payload["proposal"]] = event
         elif event.thread_url is not None:
             self._take_of_thread(event)
+
+    def _forget(self, event: Event) -> None:
+        """Drop what the event may change: its thread's outcome, or all of them."""
+        self._surplus.clear()
+        if event.kind in ("setup", "codebook", "resolution"):
+            self._outcomes.clear()
+        else:
+            self._outcomes.pop(event.thread_url or "", None)
 
     def _replace(self, event: Event) -> None:
         replaced = {event.supersedes, *event.payload.get("resolves", ())} - {None}
@@ -347,8 +355,8 @@ class History:
         drawn = {stratum for draw in thread.draws for stratum in draw.payload["strata"]}
         if thread.phase in ("pilot", "discussion") and not self.rules.pilot_counts:
             return ()
-        for vote in thread.votes.values():
-            drawn -= set(vote.payload.get("full", ()))
+        for event in (*thread.votes.values(), *thread.adjudications):
+            drawn -= set(event.payload.get("full", ()))
         return tuple(sorted(drawn))
 
     def counted_strata(self, url: str) -> tuple[str, ...]:

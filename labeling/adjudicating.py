@@ -10,7 +10,7 @@ import hashlib
 from dataclasses import dataclass
 
 from db.errors import NothingToDo, RefusedByProtocol, UsageError
-from db.label_states import Event
+from db.label_states import Event, ThreadHistory
 from db.records import Label
 from db.threads import Thread
 from labeling.desk import Desk
@@ -87,7 +87,8 @@ def adjudicate(
 ) -> Event:
     """Record the ruling of the adjudicator at the desk: a `label`, `discard`, or `defer` for later.
 
-    Discarding needs a rationale; the protocol may ask for one, and for the difficulty, always.
+    Discarding needs a rationale; the protocol may ask for one, and for the difficulty, always. A
+    valid label takes a place in a quota only where there is room.
     """
     desk.require("adjudicator", "lead")
     story = desk.story(thread)
@@ -99,7 +100,13 @@ def adjudicate(
     if state.state not in ("disputed", "adjudicated", "discarded"):
         raise RefusedByProtocol(f"thread {thread.id} is {state.state}; only disputed threads are adjudicated")
     _check_ruling(desk, state.basis, outcome, label, rationale, difficulty)
-    payload = {"basis": sorted(state.basis), "rationale": rationale, "difficulty": difficulty}
+    payload: dict[str, object] = {
+        "basis": sorted(state.basis),
+        "rationale": rationale,
+        "difficulty": difficulty,
+    }
+    if label is not None and label.valid and not desk.protocol.is_blind:
+        payload["full"] = [code for code in _drawn(story) if desk.room(code, besides=thread.url) <= 0]
     rulings = story.adjudications
     return desk.record(
         "adjudication",
@@ -143,6 +150,10 @@ def _category(desk: Desk, label: Label) -> tuple[str, ...]:
         return ("invalid",)
     fix = (label.fix_pattern or "",) if desk.protocol.check_fix_pattern else ()
     return ("valid", str(label.root_cause), *fix)
+
+
+def _drawn(story: ThreadHistory) -> list[str]:
+    return sorted({code for draw in story.draws for code in draw.payload["strata"]})
 
 
 def _takes_part(desk: Desk, url: str) -> bool:

@@ -1,0 +1,330 @@
+"""The annotation screen: the thread on the left, the codebook on the right, keys below."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+from rich.segment import Segment
+from rich.style import Style
+from rich.text import Text
+from textual import events
+from textual.app import App, ComposeResult
+from textual.containers import Horizontal, VerticalScroll
+from textual.geometry import Size
+from textual.scroll_view import ScrollView
+from textual.strip import Strip
+from textual.widgets import Input, Static
+
+from db.engine import Database
+from db.errors import NanmineError
+from labeling.adjudicating import DIFFICULTIES
+from labeling.deciding import Span
+from labeling.document import Document
+from labeling.tui_panels import codebook_panel, draft_line, help_text, progress_line
+from labeling.tui_session import Work
+from pipeline.study import Study
+from pipeline.terminal import printable
+
+STYLES = {
+    "head": Style(bold=True, color="cyan"),
+    "prose": Style(),
+    "code": Style(color="green"),
+    "match": Style(bold=True, reverse=True, color="yellow"),
+}
+EVIDENCE = Style(underline=True, bold=True)
+
+
+class DocumentView(ScrollView, can_focus=True):
+    """The thread: lines that were rendered once, drawn as the view moves over them."""
+
+    def __init__(self) -> None:
+        super().__init__(id="document")
+        self.document = Document(())
+        self.spans: list[Span] = []
+
+    def show(self, document: Document) -> None:
+        """Show another document from its top."""
+        self.document, self.spans = document, []
+        self.virtual_size = Size(1, len(document.lines))
+        self.scroll_to(0, 0, animate=False)
+        self.refresh()
+
+    def render_line(self, y: int) -> Strip:
+        """Return one line of the view."""
+        number = self.scroll_offset.y + y
+        if number >= len(self.document.lines):
+            return Strip.blank(self.size.width)
+        line = self.document.lines[number]
+        marked = any(
+            span.position == line.post and span.start < line.end and line.start < span.end
+            for span in self.spans
+        )
+        extra = EVIDENCE if marked else Style()
+        strip = Strip([Segment(text, STYLES[style] + extra) for text, style in line.pieces])
+        return strip.crop_extend(0, self.size.width, None)
+
+    @property
+    def top(self) -> int:
+        """The number of the line at the top of the view."""
+        return int(self.scroll_offset.y)
+
+    def go(self, line: int) -> None:
+        """Put a line at the top of the view."""
+        self.scroll_to(0, max(line, 0), animate=False)
+
+
+class AnnotationScreen(App[None]):
+    """One person's work, thread after thread. Selecting is not committing: Enter commits."""
+
+    CSS = """
+    #side { width: 34; border-left: solid $primary; padding: 0 1; }
+    #document { width: 1fr; }
+    #draft, #progress { height: 1; background: $panel; }
+    #prompt { display: none; height: 3; }
+    #prompt.open { display: block; }
+    """
+    ENABLE_COMMAND_PALETTE = False
+    BINDINGS: ClassVar[list[Any]] = [
+        ("j,down", "scroll(1)", "down"),
+        ("k,up", "scroll(-1)", "up"),
+        ("space,pagedown", "page(1)", "page down"),
+        ("b,pageup", "page(-1)", "page up"),
+        ("n", "post(1)", "next post"),
+        ("N", "post(-1)", "previous post"),
+        ("slash", "ask('find')", "find"),
+        ("m", "ask('memo')", "memo"),
+        ("o", "ask('function')", "function"),
+        ("p", "ask('propose')", "propose"),
+        ("x", "reason", "invalid"),
+        ("question_mark", "unsure", "unsure"),
+        ("f", "fix", "fix pattern"),
+        ("v", "evidence", "evidence"),
+        ("d", "difficulty", "difficulty"),
+        ("D", "settle('discard')", "discard"),
+        ("e", "settle('defer')", "defer"),
+        ("c", "codebook", "codebook"),
+        ("s", "reveal", "proposal"),
+        ("u", "undo", "undo"),
+        ("enter", "commit", "commit"),
+        ("h", "help", "keys"),
+        ("q", "quit", "quit"),
+    ]
+
+    def __init__(self, database: Database, study: Study, handle: str) -> None:
+        super().__init__()
+        self.work = Work(database, study, handle)
+        self.choosing_reason = False
+        self.asked = ""
+        self.found = ""
+        self.codebook_is_full = False
+
+    def compose(self) -> ComposeResult:
+        """Lay out the screen."""
+        with Horizontal():
+            yield DocumentView()
+            with VerticalScroll(id="side", can_focus=False):
+                yield Static(id="codebook", markup=False)
+        yield Static(id="draft", markup=False)
+        yield Static(id="progress", markup=False)
+        yield Input(id="prompt")
+
+    def on_mount(self) -> None:
+        """Open the first thread once the size is known."""
+        self.view.focus()
+        self.call_after_refresh(self.open_next)
+
+    @property
+    def view(self) -> DocumentView:
+        """The pane with the thread."""
+        return self.query_one(DocumentView)
+
+    def open_next(self) -> None:
+        """Open the next task, or say why there is none."""
+        try:
+            self.view.show(self.work.open_next(self.view.size.width - 2).document)
+            self.say(self.work.task.activity if self.work.task else "")
+        except NanmineError as error:
+            self.work.task = None
+            self.view.show(Document(()))
+            self.say(str(error))
+
+    def say(self, message: str = "") -> None:
+        """Draw the panels again, with a message."""
+        draft = self.work.draft
+        self.query_one("#codebook", Static).update(
+            codebook_panel(self.work, full=self.codebook_is_full, choosing_reason=self.choosing_reason)
+        )
+        self.query_one("#draft", Static).update(Text(printable(draft_line(draft, message)), no_wrap=True))
+        self.query_one("#progress", Static).update(Text(progress_line(self.work), no_wrap=True))
+
+    def on_key(self, event: events.Key) -> None:
+        """Choose a cause by its digit, or a reason by its letter after `x`."""
+        if self.asked or self.work.task is None:
+            return
+        book = self.work.study.codebook
+        if self.choosing_reason:
+            self.choosing_reason = False
+            chosen = [reason.code for reason in book.reasons if reason.key == event.character]
+            self.work.draft.reason = chosen[0] if chosen else None
+            self.work.draft.cause = self.work.draft.fix = None
+            event.prevent_default().stop()
+            self.say()
+        elif event.character and event.character in "1234567890":
+            index = (int(event.character) - 1) % 10
+            if index < len(book.causes):
+                self.work.draft.cause, self.work.draft.reason = book.causes[index].code, None
+                self.work.draft.fix = None
+            self.say()
+
+    def action_reason(self) -> None:
+        """Wait for the letter of a reason."""
+        self.choosing_reason = True
+        self.say("not valid: which reason?")
+
+    def action_fix(self) -> None:
+        """Go to the next fix pattern of the chosen cause."""
+        draft = self.work.draft
+        if draft.cause is None:
+            self.say("choose a cause first")
+            return
+        patterns = [None, *self.work.study.codebook.fix_patterns_of(draft.cause)]
+        draft.fix = patterns[(patterns.index(draft.fix) + 1) % len(patterns)]
+        self.say()
+
+    def action_difficulty(self) -> None:
+        """Go to the next source of disagreement."""
+        choices = [None, *DIFFICULTIES]
+        self.work.draft.difficulty = choices[(choices.index(self.work.draft.difficulty) + 1) % len(choices)]
+        self.say()
+
+    def action_evidence(self) -> None:
+        """Mark what is found, or else the line at the top, as evidence."""
+        lines = self.view.document.lines
+        if self.view.top >= len(lines) or lines[self.view.top].post is None:
+            self.say("scroll the evidence to the top line first")
+            return
+        line = lines[self.view.top]
+        start = line.text.casefold().find(self.found.casefold()) if self.found else -1
+        begin, end = (
+            (line.start + start, line.start + start + len(self.found))
+            if start >= 0
+            else (line.start, line.end)
+        )
+        if begin < end and line.post is not None:
+            self.work.draft.spans.append(Span(line.post, begin, end))
+            self.view.spans = self.work.draft.spans
+            self.view.refresh()
+        self.say()
+
+    def action_scroll(self, lines: int) -> None:
+        """Scroll by lines."""
+        self.view.go(self.view.top + lines)
+
+    def action_page(self, pages: int) -> None:
+        """Scroll by half pages, which is little to send over a slow line."""
+        self.view.go(self.view.top + pages * max(self.view.size.height // 2, 1))
+
+    def action_post(self, step: int) -> None:
+        """Go to the next or the previous post."""
+        starts = self.view.document.post_lines
+        ahead = [line for line in starts if (line > self.view.top if step > 0 else line < self.view.top)]
+        if ahead:
+            self.view.go(ahead[0] if step > 0 else ahead[-1])
+
+    def action_codebook(self) -> None:
+        """Show the whole codebook, or the list again."""
+        self.codebook_is_full = not self.codebook_is_full
+        self.query_one("#side").styles.width = "1fr" if self.codebook_is_full else 34
+        self.say()
+
+    def action_help(self) -> None:
+        """Show the keys."""
+        self.notify(help_text(), title="Keys", timeout=15, markup=False)
+
+    def action_ask(self, what: str) -> None:
+        """Ask for a line of text."""
+        self.asked = what
+        prompt = self.query_one("#prompt", Input)
+        prompt.placeholder = {"propose": "name: definition of the new category"}.get(what, what)
+        prompt.value = {"memo": self.work.draft.memo, "find": self.found}.get(what, "")
+        prompt.add_class("open")
+        prompt.focus()
+
+    def on_input_submitted(self, event: Input.Submitted) -> None:
+        """Take the line that was asked for."""
+        asked, value = self._close_prompt(), event.value.strip()
+        if asked == "memo":
+            self.work.draft.memo = value
+        elif asked == "function":
+            self.work.draft.function = value or None
+        elif asked == "find":
+            self._find(value)
+            return
+        elif asked == "propose":
+            name, _, definition = value.partition(":")
+            self._try(lambda: self.work.propose(name.strip(), definition.strip()))
+            return
+        self.say()
+
+    def key_escape(self) -> None:
+        """Leave a prompt, or what is chosen."""
+        if self.asked:
+            self._close_prompt()
+        self.choosing_reason = False
+        self.say()
+
+    def _close_prompt(self) -> str:
+        asked, self.asked = self.asked, ""
+        self.query_one("#prompt", Input).remove_class("open")
+        self.view.focus()
+        return asked
+
+    def _find(self, words: str) -> None:
+        self.found = words
+        line = self.view.document.find(words, self.view.top) if words else None
+        if line is not None:
+            self.view.go(line)
+        self.say("" if line is not None or not words else f"no {words!r}")
+
+    def action_commit(self) -> None:
+        """Commit what is chosen and go on."""
+        if not self.asked:
+            self._try(self.work.commit)
+
+    def action_unsure(self) -> None:
+        """Leave the thread to discussion and go on."""
+        self._try(self.work.unsure)
+
+    def action_settle(self, outcome: str) -> None:
+        """Discard or defer a dispute."""
+        if self.work.task is None or self.work.task.activity != "adjudicate":
+            self.say("nothing is in dispute here")
+        else:
+            self._try(lambda: self.work.settle(outcome))
+
+    def action_reveal(self) -> None:
+        """Show the model's proposal where that is allowed."""
+        try:
+            self.say(self.work.reveal())
+        except NanmineError as error:
+            self.say(str(error))
+
+    def action_undo(self) -> None:
+        """Take back the last act and show its thread."""
+        try:
+            thread_id, activity = self.work.undo()
+            task = self.work.reopen(thread_id, activity, self.view.size.width - 2)
+        except NanmineError as error:
+            self.say(str(error))
+            return
+        self.view.show(task.document)
+        self.say("undone; u again takes that back")
+
+    def _try(self, act: Any) -> None:
+        """Do an act and open the next thread; a refusal stays on the screen."""
+        try:
+            act()
+        except NanmineError as error:
+            self.say(str(error))
+            return
+        self.open_next()
