@@ -21,7 +21,8 @@ from db.threads import Criterion, KeywordMatch, Post, Thread, ThreadStratum
 from pipeline.crawl import CrawlReport, crawl_source
 from pipeline.sandbox import faults
 from pipeline.sandbox.clock import VirtualClock
-from pipeline.sandbox.discourse import DiscourseService, application_limit, middleware_limit
+from pipeline.sandbox.discourse import DiscourseService
+from pipeline.sandbox.discourse_answers import application_limit, middleware_limit
 from pipeline.sandbox.server import Fault, ServiceServer
 from pipeline.sandbox.stackexchange import StackExchangeService, to_error, too_many_requests
 from pipeline.sandbox.world import World, load_world

@@ -22,7 +22,8 @@ from pipeline.errors import Malformed, QuotaExhausted, Refused, Unreachable
 from pipeline.records import ThreadRecord
 from pipeline.sandbox import faults
 from pipeline.sandbox.clock import VirtualClock
-from pipeline.sandbox.discourse import DiscourseService, application_limit, middleware_limit
+from pipeline.sandbox.discourse import DiscourseService
+from pipeline.sandbox.discourse_answers import application_limit, middleware_limit
 from pipeline.sandbox.server import Request, Response, ServiceServer
 from pipeline.sandbox.world import World, WorldPost, WorldThread
 from pipeline.settings import Settings

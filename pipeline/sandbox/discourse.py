@@ -6,7 +6,6 @@ answer has, whether `solved` and `per_page` are honoured, what search does past 
 
 from __future__ import annotations
 
-import json
 import math
 import re
 from collections import defaultdict, deque
@@ -16,18 +15,17 @@ from datetime import datetime, timedelta
 from typing import Any
 from urllib.parse import urlencode
 
+from pipeline.sandbox.discourse_answers import (
+    Refusal,
+    invalid,
+    middleware_limit,
+    not_found,
+    to_json,
+)
 from pipeline.sandbox.forum_search import FilterQuery, SearchQuery, first_hit, to_blurb
 from pipeline.sandbox.questions import to_slug
 from pipeline.sandbox.server import Request, Response
-from pipeline.sandbox.topics import (
-    CHUNK,
-    is_solved,
-    numbered,
-    to_list_row,
-    to_posts,
-    to_topic,
-    to_users,
-)
+from pipeline.sandbox.topics import CHUNK, is_solved, numbered, to_list_row, to_posts, to_topic, to_users
 from pipeline.sandbox.world import World, WorldThread
 from pipeline.transport import Clock
 
@@ -56,14 +54,6 @@ ORDERS: dict[str, Callable[[WorldThread], Any]] = {
     "posts": lambda topic: len(topic.posts),
     "views": lambda topic: topic.id % 5000,
 }
-
-
-class Refusal(Exception):
-    """An answer that is an error page of the application."""
-
-    def __init__(self, status: int, kind: str, message: str) -> None:
-        super().__init__(message)
-        self.response = to_json({"errors": [message], "error_type": kind}, status)
 
 
 @dataclass
@@ -120,13 +110,13 @@ class DiscourseService:
 
     def _route(self, request: Request) -> Response:
         if request.method != "GET":
-            raise _not_found()
+            raise not_found()
         for pattern, handler, known in self._routes():
             found = re.fullmatch(pattern, request.path)
             if found:
                 _check(request, known)
                 return handler(request, found.groupdict())
-        raise _not_found()
+        raise not_found()
 
     def _routes(self) -> Iterable[tuple[str, Callable[[Request, dict[str, str]], Response], frozenset[str]]]:
         slug, id = r"(?P<slug>[^/]*[^/\d][^/]*)", r"(?P<id>\d+)"
@@ -160,7 +150,7 @@ class DiscourseService:
         if order in ORDERS:
             return sorted(topics, key=lambda topic: (ORDERS[order](topic), topic.id), reverse=not ascending)
         if order != "default":
-            raise _invalid("order")
+            raise invalid("order")
         bumped = sorted(topics, key=lambda topic: (topic.updated_at, topic.id), reverse=True)
         return sorted(bumped, key=lambda topic: topic.id not in self.pinned)
 
@@ -188,7 +178,7 @@ class DiscourseService:
 
     def _category(self, request: Request, parts: dict[str, str]) -> Response:
         if int(parts["id"]) != CATEGORY["id"]:
-            raise _not_found()
+            raise not_found()
         path = f"/c/{CATEGORY['slug']}/{CATEGORY['id']}/l/latest"
         if parts["slug"] != CATEGORY["slug"]:
             return self._redirect(f"{path}.json", request, frozenset(("page",)))
@@ -205,7 +195,7 @@ class DiscourseService:
         try:
             query = FilterQuery.parse(request.one("q"))
         except ValueError as error:
-            raise _invalid(str(error)) from None
+            raise invalid(str(error)) from None
         return self._list("/filter", request, query.select(self.world.threads_of("discourse")))
 
     # Search.
@@ -216,13 +206,13 @@ class DiscourseService:
             return to_json({"message": message, "failed": "FAILED"}, 429)
         page = request.one("page", "1")
         if not page.isdigit() or int(page) < 1:
-            raise _invalid("page")
+            raise invalid("page")
         if len(request.one("q").strip()) < 3:
-            raise _invalid("q")
+            raise invalid("q")
         number = int(page)
         if number > LAST_SEARCH_PAGE:
             if self.search_overflow == "error":
-                raise _invalid("page")
+                raise invalid("page")
             number = 1
         if self.search_overloaded:
             return to_json(
@@ -240,7 +230,7 @@ class DiscourseService:
         try:
             query = SearchQuery.parse(text)
         except ValueError as error:
-            raise _invalid(str(error)) from None
+            raise invalid(str(error)) from None
         topics = query.select(self.world.threads_of("discourse"))
         rows = topics[(page - 1) * SEARCH_PAGE : page * SEARCH_PAGE]
         hits = [(topic, first_hit(query, topic)) for topic in rows]
@@ -271,7 +261,7 @@ class DiscourseService:
             raise Refusal(410, "not_found", "The requested URL or resource has been deleted.")
         found = next((topic for topic in self.world.threads_of("discourse") if topic.id == int(id)), None)
         if found is None or status == 404:
-            raise _not_found()
+            raise not_found()
         return found
 
     def _topic(self, request: Request, parts: dict[str, str]) -> Response:
@@ -283,7 +273,7 @@ class DiscourseService:
             return self._redirect(path, request, KEPT)
         page, last = _page(request, 1), math.ceil(len(topic.posts) / CHUNK)
         if page < 1:
-            raise _not_found()
+            raise not_found()
         if page > last:
             return self._redirect(path, request, KEPT, page=last)
         return to_json(to_topic(topic, page, "include_raw" in request.query, self.accepted))
@@ -292,7 +282,7 @@ class DiscourseService:
         for topic in self.world.threads_of("discourse"):
             if to_slug(topic.title) == parts["slug"] and topic.id not in self.withheld:
                 return self._redirect(f"/t/{parts['slug']}/{topic.id}.json", request, KEPT)
-        raise _not_found()
+        raise not_found()
 
     def _redirect(self, path: str, request: Request, kept: frozenset[str], **changed: int) -> Response:
         query = {name: values[-1] for name, values in request.query.items() if name in kept} | changed
@@ -303,7 +293,7 @@ class DiscourseService:
         topic = self._one(parts["id"])
         wanted = request.query.get("post_ids[]", [])
         if not all(id.isdigit() for id in wanted):
-            raise _invalid("post_ids")
+            raise invalid("post_ids")
         ids = {int(id) for id in wanted}
         posts = (
             [(n, post) for n, post in numbered(topic) if post.id in ids] if ids else numbered(topic)[:CHUNK]
@@ -317,45 +307,6 @@ TOPIC = frozenset(("page", "include_raw", "print", "track_visit", "forceLoad"))
 KEPT = frozenset(("page", "print", "include_raw"))
 
 
-def to_json(body: dict[str, Any], status: int = 200) -> Response:
-    """Return a JSON answer."""
-    return Response(status, json.dumps(body).encode(), {"Content-Type": "application/json; charset=utf-8"})
-
-
-def middleware_limit(seconds: int, code: str) -> Response:
-    """Return the 429 of the limiter before the application: plain text."""
-    text = "Slow down, too many requests from this IP address. "
-    text += f"Please retry again in {seconds} seconds. Error code: {code}."
-    headers = {
-        "Content-Type": "text/plain",
-        "Retry-After": str(seconds),
-        "Discourse-Rate-Limit-Error-Code": code,
-    }
-    return Response(429, text.encode(), headers)
-
-
-def application_limit(seconds: int) -> Response:
-    """Return the 429 of the application's own limiter: JSON."""
-    body = {
-        "errors": [
-            f"You've performed this action too many times. Please wait {seconds} seconds before trying again."
-        ],
-        "error_type": "rate_limit",
-        "extras": {"wait_seconds": seconds, "time_left": f"{seconds} seconds"},
-    }
-    response = to_json(body, 429)
-    response.headers["Retry-After"] = str(seconds)
-    return response
-
-
-def _not_found() -> Refusal:
-    return Refusal(404, "not_found", "The requested URL or resource could not be found.")
-
-
-def _invalid(what: str) -> Refusal:
-    return Refusal(400, "invalid_parameters", f"You supplied invalid parameters to the request: {what}")
-
-
 def _check(request: Request, known: frozenset[str]) -> None:
     for name in request.query:
         if name not in known:
@@ -367,7 +318,7 @@ def _check(request: Request, known: frozenset[str]) -> None:
 def _page(request: Request, first: int = 0) -> int:
     value = request.one("page", str(first))
     if not value.isdigit():
-        raise _invalid("page")
+        raise invalid("page")
     return int(value)
 
 

@@ -17,9 +17,18 @@ from typing import Any
 
 from pipeline.sandbox.filters import Filter, find_filter, make_filter
 from pipeline.sandbox.limits import Quota, RateWindows
-from pipeline.sandbox.questions import to_answer, to_question, words_of
+from pipeline.sandbox.questions import to_answer, to_question
 from pipeline.sandbox.server import Request, Response
-from pipeline.sandbox.world import World, WorldThread
+from pipeline.sandbox.stackexchange_query import (
+    ERRORS,
+    SEARCH_TESTS,
+    ApiError,
+    ids_of,
+    in_order,
+    list_of,
+    page_of,
+)
+from pipeline.sandbox.world import World, WorldPost, WorldThread
 from pipeline.transport import Clock
 
 DAY = timedelta(hours=24)
@@ -28,35 +37,12 @@ COMMON = frozenset(("filter", "key", "access_token"))
 PAGED = COMMON | {"site", "page", "pagesize"}
 SORTED = PAGED | {"order", "sort", "min", "max", "fromdate", "todate"}
 SEARCH = SORTED | {"q", "title", "body", "tagged", "nottagged", "accepted", "closed", "answers", "views"}
-ERRORS = {
-    400: "bad_parameter",
-    401: "access_token_required",
-    402: "invalid_access_token",
-    403: "access_denied",
-    404: "no_method",
-    405: "key_required",
-    406: "access_token_compromised",
-    407: "write_failed",
-    409: "duplicate_request",
-    500: "internal_error",
-    502: "throttle_violation",
-    503: "temporarily_unavailable",
-}
 SITES = (("stackoverflow", "Stack Overflow"), ("serverfault", "Server Fault"), ("superuser", "Super User"))
 TOO_MANY = (
     "<!DOCTYPE html>\n<html><head><title>Too Many Requests - Stack Exchange</title></head>"
     "<body><h1>Too Many Requests</h1><p>This IP address has performed an unusual high number of requests.</p>"
     "</body></html>"
 )
-
-
-class ApiError(Exception):
-    """An answer that is an error; the message of a bad parameter is its bare name."""
-
-    def __init__(self, id: int, message: str) -> None:
-        super().__init__(message)
-        self.id = id
-        self.message = message
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,7 +124,7 @@ class StackExchangeService:
                 found = re.fullmatch(pattern, request.path)
                 if found:
                     self._check(request, known)
-                    return method, handler, _ids(found["ids"]) if "ids" in found.groupdict() else []
+                    return method, handler, ids_of(found["ids"]) if "ids" in found.groupdict() else []
         raise ApiError(404, "no method found with this name")
 
     def _routes(self) -> Iterable[tuple[str, str, Callable[[Request, list[int]], Items], frozenset[str]]]:
@@ -187,7 +173,7 @@ class StackExchangeService:
             self._not_before[method] = self.clock.now() + timedelta(seconds=seconds)
 
     def _wrap(self, request: Request, items: Items, chosen: Filter, quota: Quota) -> dict[str, Any]:
-        page, size = _page(request, 1000 if items.kind == "site" else 100)
+        page, size = page_of(request, 1000 if items.kind == "site" else 100)
         if page > LAST_KEYLESS_PAGE and not request.one("key"):
             raise ApiError(403, f"page above {LAST_KEYLESS_PAGE} requires access token or app key")
         start = (page - 1) * size if items.paged else 0
@@ -213,7 +199,7 @@ class StackExchangeService:
         unsafe = request.one("unsafe", "false").lower()
         if unsafe not in ("true", "false"):
             raise ApiError(400, "unsafe")
-        include, exclude = (_list_of(request.one(name)) for name in ("include", "exclude"))
+        include, exclude = (list_of(request.one(name)) for name in ("include", "exclude"))
         try:
             made = make_filter(request.one("base", "default"), include, exclude, unsafe == "false")
         except ValueError as error:
@@ -230,18 +216,23 @@ class StackExchangeService:
         return self._found(request, (q for q in self._all() if all(test(q) for test in tests)))
 
     def _list(self, request: Request, ids: list[int]) -> Items:
-        tags = _list_of(request.one("tagged"))
+        tags = list_of(request.one("tagged"))
         return self._found(request, (q for q in self._all() if tags <= set(q.tags)))
 
     def _questions(self, request: Request, ids: list[int]) -> Items:
         return self._found(request, (q for q in self._all() if q.id in ids))
 
     def _answers(self, request: Request, ids: list[int]) -> Items:
-        found = [(q, post) for q in self._all() if q.id in ids for post in q.posts[1:]]
-        return Items("answer", found, lambda pair, safe: to_answer(pair[0], pair[1], safe))
+        return self._found_answers(request, lambda question, post: question.id in ids)
 
     def _answers_by_id(self, request: Request, ids: list[int]) -> Items:
-        found = [(q, post) for q in self._all() for post in q.posts[1:] if post.id in ids]
+        return self._found_answers(request, lambda question, post: post.id in ids)
+
+    def _found_answers(self, request: Request, wanted: Callable[[WorldThread, WorldPost], bool]) -> Items:
+        found = [(q, post) for q in self._all() for post in q.posts[1:] if wanted(q, post)]
+        found.sort(
+            key=lambda pair: (pair[1].created_at, pair[1].id), reverse=request.one("order", "desc") == "desc"
+        )
         return Items("answer", found, lambda pair, safe: to_answer(pair[0], pair[1], safe))
 
     def _all(self) -> tuple[WorldThread, ...]:
@@ -250,9 +241,8 @@ class StackExchangeService:
         return self._questions_now
 
     def _found(self, request: Request, questions: Iterable[WorldThread]) -> Items:
-        return Items(
-            "question", _sorted(request, questions), lambda q, safe: to_question(q, safe, self.nested_answers)
-        )
+        found = in_order(request, questions)
+        return Items("question", found, lambda q, safe: to_question(q, safe, self.nested_answers))
 
 
 CREATE = frozenset(("include", "exclude", "base", "unsafe"))
@@ -271,125 +261,6 @@ def too_many_requests() -> Response:
 def _packed(status: int, body: dict[str, Any]) -> Response:
     headers = {"Content-Type": "application/json; charset=utf-8", "Content-Encoding": "gzip"}
     return Response(status, gzip.compress(json.dumps(body).encode(), 1, mtime=0), headers)
-
-
-def _ids(text: str) -> list[int]:
-    ids = [int(part) for part in text.split(";")]
-    if len(ids) > 100 or any(id > 2**31 - 1 for id in ids):
-        raise ApiError(400, "ids")
-    return ids
-
-
-def _list_of(text: str) -> set[str]:
-    return {part for part in text.split(";") if part}
-
-
-def _number(request: Request, name: str, default: int | None = None) -> int | None:
-    if name not in request.query:
-        return default
-    try:
-        return int(request.one(name))
-    except ValueError:
-        raise ApiError(400, name) from None
-
-
-def _page(request: Request, most: int) -> tuple[int, int]:
-    page, size = _number(request, "page", 1), _number(request, "pagesize", 30)
-    if page is None or page < 1:
-        raise ApiError(400, "page")
-    if size is None or not 0 <= size <= most:
-        raise ApiError(400, "pagesize")
-    return page, size
-
-
-def _seconds(when: datetime) -> int:
-    return int(when.timestamp())
-
-
-SORTS: dict[str, Callable[[WorldThread], int]] = {
-    "activity": lambda q: _seconds(q.updated_at),
-    "creation": lambda q: _seconds(q.created_at),
-    "votes": lambda q: q.id % 7,
-    "relevance": lambda q: q.id * 7919 % 1009,
-}
-
-
-def _sorted(request: Request, questions: Iterable[WorldThread]) -> list[WorldThread]:
-    """Return the questions between the bounds, in the order asked for; bounds are inclusive."""
-    sort, order = request.one("sort", "activity"), request.one("order", "desc")
-    if sort not in SORTS:
-        raise ApiError(400, "sort")
-    if order not in ("asc", "desc"):
-        raise ApiError(400, "order")
-    by = SORTS[sort]
-    first, last = _number(request, "fromdate"), _number(request, "todate")
-    least, most = _number(request, "min"), _number(request, "max")
-    kept = [
-        question
-        for question in questions
-        if _within(_seconds(question.created_at), first, last) and _within(by(question), least, most)
-    ]
-    return sorted(kept, key=lambda question: (by(question), question.id), reverse=order == "desc")
-
-
-def _within(value: int, least: int | None, most: int | None) -> bool:
-    return (least is None or value >= least) and (most is None or value <= most)
-
-
-Test = Callable[[WorldThread], bool]
-
-
-def _words(request: Request) -> Test:
-    """`q`: every word stands somewhere in the question (title, body, tags)."""
-    wanted = set(re.findall(r"[^\W_]+", request.one("q").lower()))
-    return lambda q: wanted <= words_of(q)
-
-
-def _text(name: str, text: Callable[[WorldThread], str]) -> Callable[[Request], Test]:
-    return lambda request: lambda q: request.one(name).lower() in text(q).lower()
-
-
-def _tagged(request: Request) -> Test:
-    tags = _list_of(request.one("tagged"))
-    return lambda q: bool(tags & set(q.tags))
-
-
-def _not_tagged(request: Request) -> Test:
-    if not request.query.keys() & {"q", "title", "body", "tagged"}:
-        raise ApiError(400, "nottagged")
-    tags = _list_of(request.one("nottagged"))
-    return lambda q: not tags & set(q.tags)
-
-
-def _truth(name: str, fact: Test) -> Callable[[Request], Test]:
-    def make(request: Request) -> Test:
-        value = request.one(name).lower()
-        if value not in ("true", "false"):
-            raise ApiError(400, name)
-        return lambda q: fact(q) == (value == "true")
-
-    return make
-
-
-def _at_least(name: str, count: Callable[[WorldThread], int]) -> Callable[[Request], Test]:
-    def make(request: Request) -> Test:
-        least = _number(request, name, 0) or 0
-        return lambda q: count(q) >= least
-
-    return make
-
-
-SEARCH_TESTS: dict[str, Callable[[Request], Test]] = {
-    "q": _words,
-    "title": _text("title", lambda q: q.title),
-    "body": _text("body", lambda q: q.posts[0].body),
-    "tagged": _tagged,
-    "nottagged": _not_tagged,
-    "accepted": _truth("accepted", lambda q: any(post.accepted for post in q.posts)),
-    "closed": _truth("closed", lambda q: q.closed_at is not None),
-    "answers": _at_least("answers", lambda q: len(q.posts) - 1),
-    "views": _at_least("views", lambda q: q.id % 5000),
-}
 
 
 def _site(parameter: str, name: str) -> dict[str, Any]:
