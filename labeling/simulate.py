@@ -28,6 +28,7 @@ ANNOTATORS = ("sim-ada", "sim-ben")
 ADJUDICATOR = "sim-cleo"
 WRONG_VALIDITY = 0.03  # how often an annotator takes a valid thread for an invalid one, or the reverse
 WRONG_CAUSE = 0.08  # how often, of the valid ones, the cause is that of a close call
+WRONG_FIX = 0.05  # how often, of those with the right cause, the fix pattern is another
 
 Truths = Mapping[tuple[str, str], Label]  # (source, external id) to the right label
 
@@ -82,6 +83,8 @@ class Simulation:
             return _wrong_validity(truth, codebook, chance)
         if truth.valid and chance.random() < WRONG_CAUSE:
             return _wrong_cause(truth, codebook, chance)
+        if truth.valid and chance.random() < WRONG_FIX:
+            return _with_cause(truth, str(truth.root_cause), codebook, chance)
         return truth
 
     def seconds(self, handle: str, thread: Thread) -> int:
@@ -123,4 +126,9 @@ def _wrong_cause(truth: Label, codebook: Codebook, chance: random.Random) -> Lab
         code for call in codebook.close_calls if truth.root_cause in call.between for code in call.between
     ]
     others = [code for code in close or codebook.cause_codes if code != truth.root_cause]
-    return replace(truth, root_cause=chance.choice(others), fix_pattern=None, function=None)
+    return _with_cause(truth, chance.choice(others), codebook, chance)
+
+
+def _with_cause(label: Label, cause: str, codebook: Codebook, chance: random.Random) -> Label:
+    """Return the label with a cause and one of that cause's fix patterns, picked without much thought."""
+    return replace(label, root_cause=cause, fix_pattern=chance.choice(codebook.fix_patterns_of(cause)))

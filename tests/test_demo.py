@@ -17,6 +17,8 @@ from db.errors import UsageError
 from db.labels import final_labels, read_history
 from db.threads import Thread
 from flows.commands.demo import STUDY, prepare
+from labeling.desk import Desk
+from labeling.people import add_annotator
 from labeling.simulate import ANNOTATORS, Simulation
 from pipeline.crawl import crawl_source
 from pipeline.sandbox import Sandbox
@@ -97,6 +99,17 @@ def test_the_demo_refuses_a_folder_that_is_not_its_own(tmp_path: Path) -> None:
     folder = prepare(tmp_path / "demo")
     (folder / "demo.db").touch()
     assert not (prepare(folder) / "demo.db").exists()
+
+
+def test_the_demo_keeps_what_people_labelled(tmp_path: Path, study: Study) -> None:
+    """A former demo in which somebody went on labelling is not begun anew."""
+    folder = prepare(tmp_path / "demo")
+    database = filled(folder / "demo.db", study)
+    with database.writing() as session:
+        add_annotator(Desk(session, study), "maria")
+    database.close()
+    with pytest.raises(UsageError, match="labels that people made"):
+        prepare(folder)
 
 
 class Watcher:

@@ -122,6 +122,12 @@ def test_a_topic_comes_in_twenties_and_its_stream_whole() -> None:
     assert [post["id"] for post in rest] == stream[40:]
 
 
+def test_a_url_with_a_post_number_gives_the_page_of_that_post() -> None:
+    """`/t/SLUG/ID/41.json` begins with the posts around the 41st, not with the first."""
+    posts = ask(service(), f"/t/{LONG_SLUG}/{LONG}/41.json")["post_stream"]["posts"]
+    assert posts[0]["post_number"] == 41
+
+
 @pytest.mark.parametrize(
     ("url", "target"),
     [

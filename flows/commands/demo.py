@@ -15,6 +15,7 @@ import click
 import pipeline.sandbox
 from db.errors import UsageError
 
+NAME = "numerical-bugs-demo"
 STUDY = Path(pipeline.sandbox.__file__).parent / "demo.toml"
 DATABASE_FILES = ("demo.db", "demo.db-wal", "demo.db-shm")
 # Limits are there to be waited for: the tests do, the demo has no time to.
@@ -59,6 +60,8 @@ def prepare(out: Path) -> Path:
     folder = out.resolve()
     if folder.exists() and any(folder.iterdir()) and not _is_demo(folder / "study.toml"):
         raise UsageError(f"{out}: is not empty and no demo; name another folder with --out")
+    if _holds_work(folder / DATABASE_FILES[0]):
+        raise UsageError(f"{out}: holds labels that people made; name another folder with --out")
     folder.mkdir(parents=True, exist_ok=True)
     shutil.copyfile(STUDY, folder / "study.toml")
     for name in DATABASE_FILES:
@@ -67,7 +70,22 @@ def prepare(out: Path) -> Path:
 
 
 def _is_demo(study: Path) -> bool:
-    return study.is_file() and study.read_bytes() == STUDY.read_bytes()
+    return study.is_file() and f'name = "{NAME}"' in study.read_text(encoding="utf-8")
+
+
+def _holds_work(path: Path) -> bool:
+    """Say whether somebody went on with a former demo and labelled in its database."""
+    if not path.exists():
+        return False
+    from db.engine import open_database
+    from db.labels import read_history
+
+    database = open_database(f"sqlite:///{path}")
+    try:
+        with database.reading() as session:
+            return any(event.annotator and not event.simulated for event in read_history(session).events)
+    finally:
+        database.close()
 
 
 @contextmanager

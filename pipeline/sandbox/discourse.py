@@ -128,8 +128,8 @@ class DiscourseService:
             (r"/filter\.json", self._filtered, frozenset(("q", "page", "per_page"))),
             (r"/search\.json", self._search, frozenset(("q", "page"))),
             (rf"/t/{id}/posts\.json", self._posts, frozenset(("post_ids[]", "include_raw"))),
-            (rf"/t/{id}\.json", self._topic, TOPIC),
-            (rf"/t/{slug}/{id}(?:/\d+)?\.json", self._topic, TOPIC),
+            (rf"/t/{id}(?:/(?P<post>\d+))?\.json", self._topic, TOPIC),
+            (rf"/t/{slug}/{id}(?:/(?P<post>\d+))?\.json", self._topic, TOPIC),
             (rf"/t/{slug}\.json", self._slug, TOPIC),
         )
 
@@ -271,7 +271,8 @@ class DiscourseService:
         path = f"/t/{to_slug(topic.title)}/{topic.id}.json"
         if parts.get("slug", to_slug(topic.title)) != to_slug(topic.title):
             return self._redirect(path, request, KEPT)
-        page, last = _page(request, 1), math.ceil(len(topic.posts) / CHUNK)
+        around = math.ceil(int(parts.get("post") or 1) / CHUNK)
+        page, last = _page(request, around), math.ceil(len(topic.posts) / CHUNK)
         if page < 1:
             raise not_found()
         if page > last:

@@ -1,6 +1,6 @@
 """The small world that the sandbox serves: repositories and threads, each with its right answer.
 
-`load_world` reads the world that is written in world/*.toml; `generate_world` makes a large one of
+`load_world` reads the world that is written in threads/*.toml; `generate_world` makes a large one of
 sentence templates for benchmarks. Both give the same world every time.
 """
 
@@ -18,7 +18,7 @@ from typing import Any
 
 from db.records import Label
 
-FOLDER = Path(__file__).parent / "world"
+FOLDER = Path(__file__).parent / "threads"
 SERVICES = {
     "github-tensorflow": "github",
     "github-pytorch": "github",
@@ -109,7 +109,7 @@ class World:
 
 
 def load_world() -> World:
-    """Return the world that is written in world/*.toml."""
+    """Return the world that is written in threads/*.toml."""
     rows = _read("repositories")["repositories"]
     repositories = tuple(WorldRepository(**{**row, "topics": tuple(row["topics"])}) for row in rows)
     threads = (_to_thread(SERVICES[name], row) for name in SERVICES for row in _read(name)["threads"])
