@@ -10,6 +10,7 @@ from pipeline.study import Study
 from pipeline.table import Cell, Table
 
 LARGEST = 20  # repositories shown, the rest together
+OTHERS = " others"
 
 
 def cross_tables(material: Material, study: Study) -> list[Table]:
@@ -29,7 +30,7 @@ def cross_tables(material: Material, study: Study) -> list[Table]:
 def _repository_key(origins: Sequence[Origin]) -> Callable[[Origin], Sequence[str]]:
     sizes = Counter(origin.repository for origin in origins if origin.repository)
     largest = set(sorted(sizes, key=lambda name: (-sizes[name], name))[:LARGEST])
-    others = f"{len(sizes) - LARGEST} others"
+    others = f"{len(sizes) - LARGEST}{OTHERS}"
 
     def key(origin: Origin) -> Sequence[str]:
         if origin.repository is None:
@@ -44,7 +45,7 @@ def _crossed(what: str, material: Material, study: Study, keys: Callable[[Origin
     codes = study.codebook.cause_codes
     causes = (*codes, *sorted({cause for _, cause in counts} - set(codes)))
     rows: list[tuple[Cell, ...]] = []
-    for key in sorted({key for key, _ in counts}):
+    for key in sorted({key for key, _ in counts}, key=lambda key: (key.endswith(OTHERS), key)):
         cells = [counts[key, cause] for cause in causes]
         rows.append((key, *cells, sum(cells)))
     columns = (what.capitalize(), *causes, "# Total")

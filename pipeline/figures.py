@@ -167,16 +167,16 @@ def _points(
 
 
 def funnel(table: Table) -> Figure:
-    """Draw the funnel: a panel a stratum, a bar a stage."""
-    stages = table.columns[2:]
+    """Draw the funnel: a panel a stratum, a bar a stage from the candidates on."""
+    stages = table.columns[3:]
     rows = [row for row in table.rows if row[2] is not None]
     with _styled() as new:
         figure = new(figsize=(2.1 * max(len(rows), 1) + 0.8, 2.2), layout="constrained")
         panels = figure.subplots(1, max(len(rows), 1), sharey=True, squeeze=False)[0]
         for panel, row in zip(panels, rows, strict=False):
-            counts = [_count(cell) for cell in row[2:]]
+            counts = [_count(cell) for cell in row[3:]]
             _bars(panel, stages, counts, max(1, *counts) * 1.35)
-            panel.set_title(str(row[0]))
+            panel.set_title(f"{row[0]}  ({row[2]} seen)")
     return figure
 
 

@@ -44,13 +44,14 @@ class Picture:
 
 @dataclass(frozen=True, slots=True)
 class Section:
-    """One section of the page."""
+    """One section of the page; the tables of a folded one are shown when they are opened."""
 
     id: str
     title: str
     text: str = ""
     tables: tuple[Table, ...] = ()
     figures: tuple[Picture, ...] = ()
+    folded: bool = False
 
 
 def report_html(session: Session, study: Study) -> str:
@@ -114,6 +115,7 @@ def _view(section: Section) -> dict[str, Any]:
         "id": section.id,
         "title": section.title,
         "text": section.text,
+        "folded": section.folded,
         "tables": shown,
         "figures": section.figures,
     }
@@ -130,7 +132,7 @@ def sections(session: Session, study: Study) -> list[Section]:
         *compared,
         _agreement(session, study),
         _model(session, study),
-        Section("details", "More tables", "", (*details, read_patterns(session, study))),
+        Section("details", "More tables", "", (*details, read_patterns(session, study)), folded=True),
         _provenance(session, study),
     ]
 

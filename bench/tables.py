@@ -1,0 +1,121 @@
+"""A million labelled threads: how long all tables take, and how much memory: `python bench/tables.py [N]`.
+
+Counting is timed on labels in memory; reading and counting on a database with that many threads.
+"""
+
+from __future__ import annotations
+
+import json
+import resource
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import insert
+
+from db.engine import Database, open_database
+from db.labels import LabelEvent
+from db.records import FinalLabel, Label
+from db.threads import Criterion, Thread, ThreadStratum
+from pipeline.material import read_material
+from pipeline.study import Study, load_study
+from pipeline.study_tables import study_tables
+from pipeline.tables import fix_patterns, functions, group, reasons, root_causes, shares
+
+STRATA = (("TI",), ("TP",), ("PI",), ("PP",), ("PI", "TI"), ())
+BATCH = 10_000
+
+
+def labels_of(study: Study) -> list[Label]:
+    """Return every label that the codebook allows, once."""
+    book = study.codebook
+    valid = [
+        Label(True, None, cause, fix) for cause in book.cause_codes for fix in book.fix_patterns_of(cause)
+    ]
+    return [*valid, *(Label(False, reason) for reason in book.reason_codes)]
+
+
+def final_labels(study: Study, number: int) -> list[FinalLabel]:
+    """Return that many final labels, spread evenly over strata and labels."""
+    pool = labels_of(study)
+    return [
+        FinalLabel(n, f"https://x.test/{n}", STRATA[n % 6], pool[n % len(pool)], "imported")
+        for n in range(number)
+    ]
+
+
+def fill(database: Database, study: Study, number: int) -> None:
+    """Store that many threads with strata, criteria and an imported label each."""
+    pool = labels_of(study)
+    with database.writing() as session:
+        for chunk in _batched(range(1, number + 1)):
+            session.execute(insert(Thread), [_thread(n) for n in chunk])
+            members = [{"thread_id": n, "stratum": code} for n in chunk for code in STRATA[n % 6]]
+            session.execute(insert(ThreadStratum), members)
+            session.execute(
+                insert(Criterion), [_criterion(n, name) for n in chunk for name in ("closed", "keyword")]
+            )
+            session.execute(insert(LabelEvent), [_event(n, pool[n % len(pool)]) for n in chunk])
+
+
+def _batched(numbers: range) -> Iterator[range]:
+    return (numbers[start : start + BATCH] for start in range(0, len(numbers), BATCH))
+
+
+def _thread(n: int) -> dict[str, Any]:
+    return {
+        "id": n, "source": "github", "external_id": f"o/r#{n}", "url": f"https://x.test/{n}", "kind": "issue",
+        "title": "nan", "tags": [], "libraries": [], "accepted": False, "n_posts": 2, "candidate": True,
+        "content_sha256": "", "created_at": datetime(2020, 1 + n % 12, 1, tzinfo=UTC),
+    }  # fmt: skip
+
+
+def _criterion(n: int, name: str) -> dict[str, Any]:
+    return {"thread_id": n, "name": name, "met": True, "evidence": ""}
+
+
+def _event(n: int, label: Label) -> dict[str, Any]:
+    return {
+        "uid": str(n), "origin": "bench", "sequence": n, "kind": "import", "thread_id": n,
+        "thread_url": f"https://x.test/{n}", "verdict": "valid" if label.valid else "invalid",
+        "reason": label.reason, "root_cause": label.root_cause, "fix_pattern": label.fix_pattern,
+        "payload": {}, "simulated": True, "at": datetime(2022, 1, 1, tzinfo=UTC),
+        "previous_hash": "", "hash": "",
+    }  # fmt: skip
+
+
+def main(number: int) -> None:
+    """Print seconds and megabytes as one JSON document."""
+    study = load_study()
+    labels = final_labels(study, number)
+    started = time.perf_counter()
+    groups = group(labels)
+    for count in (root_causes, fix_patterns, functions, shares, reasons):
+        count(groups, study)
+    figures = {"labels": number, "counting_seconds": _since(started), "counting_mb": _megabytes()}
+    del labels
+    with tempfile.TemporaryDirectory() as folder:
+        database = open_database(f"sqlite:///{Path(folder) / 'bench.db'}")
+        fill(database, study, number)
+        started = time.perf_counter()
+        with database.reading() as session:
+            study_tables(read_material(session), study)
+        figures |= {"database_seconds": _since(started), "database_mb": _megabytes()}
+        database.close()
+    print(json.dumps(figures))  # noqa: T201
+
+
+def _since(started: float) -> float:
+    return round(time.perf_counter() - started, 2)
+
+
+def _megabytes() -> int:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]) if len(sys.argv) > 1 else 1_000_000)
