@@ -26,7 +26,7 @@ from pipeline.bundle_metadata import About, Resource, croissant, data_package, d
 from pipeline.export import annotation_records, match_records, proposal_records, thread_records
 from pipeline.fields import Field, fields_of
 from pipeline.figures import study_figures, to_png, to_svg
-from pipeline.material import Material, discarded_urls, read_material
+from pipeline.material import Material, discarded_threads, read_material
 from pipeline.serial import Record, write_records
 from pipeline.study import Study
 from pipeline.study_files import study_toml
@@ -106,9 +106,8 @@ def _labels(session: Session) -> Iterator[Record]:
 
 
 def _discarded(session: Session) -> Iterator[Record]:
-    history = read_history(session)
-    for url in discarded_urls(history):
-        yield {"url": url, "strata": sorted(history.strata_of(url))}
+    for url, strata in discarded_threads(session).items():
+        yield {"url": url, "strata": sorted(strata)}
 
 
 def _write_records(path: Path, name: str, fields: tuple[Field, ...], records: Iterable[Record]) -> Resource:

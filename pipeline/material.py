@@ -10,8 +10,7 @@ from datetime import datetime
 from sqlalchemy import case, func, select
 from sqlalchemy.orm import Session
 
-from db.label_states import History
-from db.labels import final_labels, read_history
+from db.labels import LabelEvent, final_labels, read_history
 from db.records import FinalLabel
 from db.threads import Criterion, Thread, ThreadStratum
 from pipeline.tables import OUTSIDE, Groups, group
@@ -56,7 +55,7 @@ def read_material(session: Session, *, everything: bool = False) -> Material:
         strata=_by_stratum(session),
         sources=_by_source(session),
         met=_criteria_met(session),
-        discarded=_discarded(read_history(session)),
+        discarded=_discarded(session),
         origins=tuple(_origins(session, labels)) if everything else (),
         opened=_opened(session) if everything else {},
     )
@@ -86,16 +85,19 @@ def _criteria_met(session: Session) -> dict[tuple[str, str], int]:
     return {(source, name): count for source, name, count in rows}
 
 
-def _discarded(history: History) -> Counter[str]:
+def _discarded(session: Session) -> Counter[str]:
     """Count the threads discarded after discussion, once in each of their strata."""
-    return Counter(
-        stratum for url in discarded_urls(history) for stratum in history.strata_of(url) or (OUTSIDE,)
-    )
+    discarded = discarded_threads(session)
+    return Counter(stratum for strata in discarded.values() for stratum in strata or (OUTSIDE,))
 
 
-def discarded_urls(history: History) -> list[str]:
-    """Return the threads that were discarded after discussion, sorted."""
-    return sorted(url for url in history.threads if history.outcome(url).state == "discarded")
+def discarded_threads(session: Session) -> dict[str, tuple[str, ...]]:
+    """Return the threads that were discarded after discussion by URL, with their strata."""
+    if session.scalar(select(LabelEvent.id).where(LabelEvent.verdict == "discard").limit(1)) is None:
+        return {}
+    history = read_history(session)
+    urls = sorted(url for url in history.threads if history.outcome(url).state == "discarded")
+    return {url: history.strata_of(url) for url in urls}
 
 
 def _origins(session: Session, labels: Iterable[FinalLabel]) -> Iterable[Origin]:
