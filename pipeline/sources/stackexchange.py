@@ -3,17 +3,19 @@
 A first crawl sends six searches (`q`, `title` and `body`, for each search term) and unites them: what
 `q` finds is documented nowhere. Each page is asked for from the creation date of the last question of
 the page before, one second earlier: so no window grows beyond a page, the API's wall at page 25 is
-never met, and a question deleted meanwhile shifts none past a page border.
+never met, and a question deleted meanwhile shifts none past a page border. A title or body search of
+more than a page is first compared with `q` by two numbers: if `q` has all of its hits, it is done.
 
-A later crawl asks for what was active since, and for one number: how many questions with an accepted
-answer there are. If anything was active, the stored questions are looked at again by id; if the number
-differs from what the last crawl saw, the searches are sent again as well.
+A later crawl lists what was active since, newest first; the answer also says how many questions with an
+accepted answer there are. If anything was active, the stored questions are looked at again by id; if the
+number is not what the last crawl saw and the new questions add, the searches are sent again as well.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
@@ -33,27 +35,22 @@ FIELDS = ("q", "title", "body")
 IDS = 100  # a request, by the API
 LAST_PAGE = 25  # without a key the API gives no page beyond
 LARGEST_ID = 2**31 - 1  # beyond, the API refuses the whole request
-# Two filters, made once a database: name -> (base, what to add).
-FILTERS = {
-    "nested": (
-        "default",
-        (
-            "question.body",
-            "question.body_markdown",
-            "question.answers",
-            "question.comments",
-            "question.comment_count",
-            "answer.body",
-            "answer.body_markdown",
-            "answer.comments",
-            "answer.comment_count",
-            "comment.body",
-            "comment.body_markdown",
-        ),
-    ),
-    # The built-in `total` would hide the back-off that its answer asks for.
-    "counting": ("none", (".total", ".backoff", ".quota_max", ".quota_remaining", ".items", ".has_more")),
-}
+INCLUDE = (
+    "question.body",
+    "question.body_markdown",
+    "question.answers",
+    "question.comments",
+    "question.comment_count",
+    "answer.body",
+    "answer.body_markdown",
+    "answer.comments",
+    "answer.comment_count",
+    "comment.body",
+    "comment.body_markdown",
+)
+# Two filters, made once a database. A total costs the service as much as the items: it is asked for apart.
+# The built-in filter `total` would hide the back-off that its answer asks for.
+FILTERS = {"nested": INCLUDE, "totalled": (*INCLUDE, ".total")}
 OLDEST_FIRST = {"sort": "creation", "order": "asc"}
 
 
@@ -72,20 +69,18 @@ class StackExchange:
         self._filters: dict[str, str] = {}
         self._fetchers = {
             "search": self._fetch_search,
-            "active": self._fetch_active,
+            "latest": self._fetch_latest,
             "question": self._fetch_questions,
             "recheck": self._fetch_nothing,
-            "audit": self._fetch_audit,
-            "baseline": self._fetch_baseline,
         }
 
     def seed(self, window: Window) -> Sequence[Entry]:
-        """Return the searches of a first crawl, or the two questions of a later one."""
+        """Return the searches of a first crawl, and the list that a later one begins and ends with."""
         bounds = {"since": _seconds(window.since), "until": _seconds(window.until)}
-        if window.updated_since is None:
-            return [*self._searches(bounds), _baseline(bounds)]
-        active = {**bounds, "active_since": _seconds(window.updated_since)}
-        return [Entry("active", "active", active), Entry("audit", "audit", bounds, priority=1)]
+        latest = Entry(
+            "latest", "latest", {**bounds, "active_since": _seconds(window.updated_since)}, priority=9
+        )
+        return [latest] if window.updated_since is not None else [*self._searches(bounds), latest]
 
     def batch_size(self, kind: str) -> int:
         """Return how many entries of `kind` one request takes."""
@@ -93,8 +88,7 @@ class StackExchange:
 
     def fetch_page(self, entries: Sequence[Entry], lookup: Lookup) -> Page:
         """Ask what `entries` say; before the first page of a crawl, for the site and the filter."""
-        needed = "counting" if entries[0].kind in ("audit", "baseline") else "nested"
-        prepared = self._prepare(needed, lookup)
+        prepared = self._prepare(_filter_of(entries[0]), lookup)
         if prepared is not None:
             kept = tuple(Result(entry, "pending", entry.cursor) for entry in entries)
             return Page(kept, memory=prepared)
@@ -134,13 +128,13 @@ class StackExchange:
                 return {"site": self._to_remember(answer)}
         if needed in self._filters:
             return None
-        base, include = FILTERS[needed]
+        include = FILTERS[needed]
         name = f"filter {needed}"
         made = self._remembered(lookup, name)
         if made is not None and made["include"] == list(include):
             self._filters[needed] = str(made["id"])
             return None
-        self._filters[needed] = self._client.create_filter(base, include)
+        self._filters[needed] = self._client.create_filter(include)
         return {name: self._to_remember({"id": self._filters[needed], "include": list(include)})}
 
     def _remembered(self, lookup: Lookup, name: str) -> dict[str, Any] | None:
@@ -161,24 +155,115 @@ class StackExchange:
 
     def _fetch_search(self, entries: Sequence[Entry], lookup: Lookup) -> Page:
         entry = entries[0]
-        parameters = entry.parameters
-        fetched, result = self._next_page(
-            entry, lookup, "creation_date", **{parameters["field"]: parameters["term"]}
-        )
+        parameters, cursor = entry.parameters, entry.cursor
+        if cursor is not None and "check" in cursor:
+            return self._compare_with_q(entry, cursor, lookup)
+        query = {parameters["field"]: parameters["term"]}
+        fetched, result = self._next_page(entry, lookup, query)
+        if cursor is None and result.cursor is not None and parameters["field"] != "q":
+            result = replace(result, cursor={**result.cursor, "check": None})
         questions = [item for item in fetched.items if is_question(item) and _is_within(item, parameters)]
         return self._page(fetched, result, questions)
 
-    def _fetch_active(self, entries: Sequence[Entry], lookup: Lookup) -> Page:
-        """List what was active since; keep what is new to us, changed, and of any use."""
-        entry = entries[0]
-        fetched, result = self._next_page(entry, lookup, "last_activity_date")
-        questions = [
-            item for item in fetched.items if is_question(item) and _is_within(item, entry.parameters)
+    def _compare_with_q(self, entry: Entry, cursor: dict[str, Any], lookup: Lookup) -> Page:
+        """Count the hits of a search, then those that `q` has too: as many mean that it is done."""
+        parameters = entry.parameters
+        query = {parameters["field"]: parameters["term"]}
+        if cursor["check"] is None:
+            fetched = self._count(lookup, parameters, **query)
+            result = Result(entry, "pending", {**cursor, "check": fetched.total})
+        else:
+            fetched = self._count(lookup, parameters, q=parameters["term"], **query)
+            if fetched.total == cursor["check"]:
+                result = Result(entry, note=f"q has found all of its {fetched.total} hits")
+            else:
+                result = Result(entry, "pending", {"from": cursor["from"], "page": cursor["page"]})
+        return Page((result,), memory=fetched.memory)
+
+    def _next_page(self, entry: Entry, lookup: Lookup, query: dict[str, str]) -> tuple[Fetched, Result]:
+        """Ask for the next page of a search, oldest question first, and say how to go on."""
+        parameters = entry.parameters
+        cursor = entry.cursor or {"from": _earlier(parameters["since"]), "page": 1}
+        bounds = {"fromdate": cursor["from"], "todate": _later(parameters["until"])}
+        fetched = self._search(lookup, bounds, page=cursor["page"], **OLDEST_FIRST, **query)
+        return fetched, self._go_on(entry, cursor, fetched)
+
+    def _go_on(self, entry: Entry, cursor: dict[str, Any], fetched: Fetched) -> Result:
+        if not fetched.has_more:
+            return Result(entry)
+        dates = [
+            item["creation_date"] for item in fetched.items if isinstance(item.get("creation_date"), int)
         ]
-        known = lookup.known([str(item["question_id"]) for item in questions])
-        changed = [item for item in questions if self._is_news(item, known)]
-        bounds = {name: entry.parameters[name] for name in ("since", "until")}
-        return self._page(fetched, result, changed, _look_again(bounds) if changed else ())
+        is_ordered = bool(dates) and dates == sorted(dates)
+        if is_ordered and (cursor["from"] is None or dates[-1] - 1 > cursor["from"]):
+            return Result(entry, "pending", {"from": dates[-1] - 1, "page": 1})
+        if cursor["page"] >= LAST_PAGE:
+            why = "within two seconds" if is_ordered else "and the order asked for is not kept"
+            return Result(entry, "truncated", note=f"more than {LAST_PAGE} pages {why}")
+        return Result(entry, "pending", {"from": cursor["from"], "page": cursor["page"] + 1})
+
+    # What changed since the last crawl.
+
+    def _fetch_latest(self, entries: Sequence[Entry], lookup: Lookup) -> Page:
+        """List what was active since, and compare the number of all questions; a first crawl only counts."""
+        entry = entries[0]
+        parameters, since = entry.parameters, entry.parameters["active_since"]
+        if since is None:
+            fetched = self._count(lookup, parameters)
+            return Page(
+                (Result(entry),), memory={**fetched.memory, **self._baseline(parameters, fetched.total)}
+            )
+        cursor = entry.cursor or {"page": 1, "newcomers": []}
+        bounds = {"fromdate": _earlier(parameters["since"]), "todate": _later(parameters["until"])}
+        wanted = {"page": cursor["page"], "sort": "activity", "order": "desc"}
+        fetched = self._search(lookup, bounds, filter=self._filters[_filter_of(entry)], **wanted)
+        cursor = {"total": fetched.total, "at": self._now(), **cursor}
+        active = [item for item in fetched.items if is_question(item) and _activity(item) >= since]
+        baseline = self._remembered(lookup, "baseline") or {"at": 0}
+        cursor["newcomers"] = sorted({*cursor["newcomers"], *_ids_created_after(baseline["at"], active)})
+        known = lookup.known([str(item["question_id"]) for item in active])
+        news = [item for item in active if _is_within(item, parameters) and self._is_news(item, known)]
+        found = (_recheck(parameters),) if news else ()
+        if fetched.has_more and len(active) == len(fetched.items) and cursor["page"] < LAST_PAGE:
+            result = Result(entry, "pending", {**cursor, "page": cursor["page"] + 1})
+            return self._page(fetched, result, news, found)
+        return self._compare_with_baseline(
+            entry, cursor, self._page(fetched, Result(entry), news, found), lookup
+        )
+
+    def _compare_with_baseline(
+        self, entry: Entry, cursor: dict[str, Any], page: Page, lookup: Lookup
+    ) -> Page:
+        """Return the page; if the number of questions is not as expected, with all of the searches again."""
+        parameters = entry.parameters
+        seen = self._remembered(lookup, "baseline")
+        memory = {**page.memory, **self._baseline(parameters, cursor["total"], cursor["at"])}
+        if seen is None or seen["query"] != self._counted(parameters):
+            return replace(page, memory=memory)
+        expected = seen["total"] + len(cursor["newcomers"])
+        if cursor["total"] == expected and cursor["page"] < LAST_PAGE:
+            return replace(page, memory=memory)
+        bounds = {name: parameters[name] for name in ("since", "until")}
+        note = f"{cursor['total']} questions where {expected} were expected: all are looked at again"
+        again = (*page.found, _recheck(parameters), *self._searches(bounds))
+        return replace(page, results=(Result(entry, note=note),), found=again, memory=memory)
+
+    def _fetch_nothing(self, entries: Sequence[Entry], lookup: Lookup) -> Page:
+        """Have every stored question looked at again by its id: no list shows what was deleted."""
+        bounds = entries[0].parameters
+        stored = lookup.stored(from_seconds(bounds["since"]), from_seconds(bounds["until"]))
+        return Page((Result(entries[0]),), found=tuple(_question(number) for number in stored))
+
+    def _baseline(self, parameters: dict[str, Any], total: int, at: int) -> dict[str, dict[str, Any]]:
+        """Return what the next crawl compares with: how many questions there were, and when."""
+        value = {"query": self._counted(parameters), "at": at, "total": total}
+        return {"baseline": self._to_remember(value)}
+
+    def _now(self) -> int:
+        return int(self._clock.now().timestamp())
+
+    def _counted(self, parameters: dict[str, Any]) -> dict[str, Any]:
+        return {"since": parameters["since"], "until": parameters["until"], **self._wanted()}
 
     def _is_news(self, question: dict[str, Any], known: dict[str, datetime | None]) -> bool:
         number = str(question["question_id"])
@@ -187,40 +272,6 @@ class StackExchange:
         thread = to_thread(question, self._settings)
         texts = [thread.title, *(to_text(post.body, post.body_format).plain for post in thread.posts)]
         return any(next(self._study.keywords.find(text), None) is not None for text in texts)
-
-    def _next_page(self, entry: Entry, lookup: Lookup, by: str, **query: str) -> tuple[Fetched, Result]:
-        """Ask for the next page of a list, in the order of the date `by`, and say how to go on."""
-        parameters, is_search = entry.parameters, by == "creation_date"
-        start = parameters["since"] if is_search else parameters["active_since"]
-        cursor = entry.cursor or {"from": _earlier(start), "page": 1}
-        bounds = {"todate": _later(parameters["until"])}
-        bounds["fromdate" if is_search else "min"] = cursor["from"]
-        if not is_search:
-            bounds["fromdate"] = _earlier(parameters["since"])
-        fetched = self._fetch(
-            "search/advanced",
-            lookup,
-            page=cursor["page"],
-            sort="creation" if is_search else "activity",
-            order="asc",
-            **self._wanted(),
-            **query,
-            **{name: value for name, value in bounds.items() if value is not None},
-        )
-        return fetched, self._go_on(entry, cursor, fetched, by)
-
-    def _go_on(self, entry: Entry, cursor: dict[str, Any], fetched: Fetched, by: str) -> Result:
-        dates = [item[by] for item in fetched.items if isinstance(item.get(by), int)]
-        if dates != sorted(dates):
-            raise Malformed(f"{self.name}: the service does not keep the order asked for: {fetched.request}")
-        if not fetched.has_more:
-            return Result(entry)
-        start = dates[-1] - 1 if dates else None
-        if start is not None and (cursor["from"] is None or start > cursor["from"]):
-            return Result(entry, "pending", {"from": start, "page": 1})
-        if cursor["page"] >= LAST_PAGE:
-            return Result(entry, "truncated", note=f"more than {LAST_PAGE} pages within two seconds")
-        return Result(entry, "pending", {"from": cursor["from"], "page": cursor["page"] + 1})
 
     # Questions by id, and the answers that a page did not nest.
 
@@ -293,61 +344,23 @@ class StackExchange:
             results.append(Result(entry, cursor={"id": _state(entry)["id"]}))
         return Page(tuple(results), tuple(payloads), tuple(threads), memory=fetched.memory)
 
-    # The number that shows whether anything was deleted, accepted or taken back.
-
-    def _fetch_audit(self, entries: Sequence[Entry], lookup: Lookup) -> Page:
-        """Compare the number of questions with that of the last crawl; if it differs, look at all again."""
-        entry = entries[0]
-        bounds = {name: entry.parameters[name] for name in ("since", "until")}
-        seen = self._remembered(lookup, "baseline")
-        if seen is None or seen["query"] != self._audited(bounds):
-            return Page((Result(entry),), found=(_baseline(bounds),))
-        fetched = self._count(lookup, bounds, seen["todate"])
-        if fetched.total == seen["total"]:
-            return Page((Result(entry),), memory=fetched.memory)
-        found = (*self._searches(bounds), *_look_again(bounds))
-        note = f"{seen['total']} questions became {fetched.total}: all are looked at again"
-        return Page((Result(entry, note=note),), found=found, memory=fetched.memory)
-
-    def _fetch_nothing(self, entries: Sequence[Entry], lookup: Lookup) -> Page:
-        """Have every stored question looked at again by its id: no list shows what was deleted."""
-        bounds = entries[0].parameters
-        stored = lookup.stored(from_seconds(bounds["since"]), from_seconds(bounds["until"]))
-        return Page((Result(entries[0]),), found=tuple(_question(number) for number in stored))
-
-    def _fetch_baseline(self, entries: Sequence[Entry], lookup: Lookup) -> Page:
-        """Remember how many questions with an accepted answer there are now."""
-        entry = entries[0]
-        now = int(self._clock.now().timestamp())
-        todate = min(now, entry.parameters["until"] or now)
-        fetched = self._count(lookup, entry.parameters, todate)
-        value = {"query": self._audited(entry.parameters), "todate": todate, "total": fetched.total}
-        memory = {**fetched.memory, "baseline": self._to_remember(value)}
-        return Page((Result(entry),), memory=memory)
-
-    def _count(self, lookup: Lookup, bounds: dict[str, Any], todate: int) -> Fetched:
-        since = {} if bounds["since"] is None else {"fromdate": bounds["since"]}
-        return self._client.fetch(
-            "search/advanced",
-            lookup,
-            filter=self._filters["counting"],
-            pagesize=1,
-            todate=todate,
-            **since,
-            **self._wanted(),
-        )
-
-    def _audited(self, bounds: dict[str, Any]) -> dict[str, Any]:
-        return {"since": bounds["since"], "until": bounds["until"], **self._wanted()}
-
     # What all of them share.
 
     def _wanted(self) -> dict[str, Any]:
         """Return what every search asks for: an accepted answer, and one of the study's tags at least."""
         return {"tagged": ";".join(sorted(self._settings.tags)), "accepted": "True"}
 
+    def _search(self, lookup: Lookup, bounds: dict[str, int | None], **parameters: Any) -> Fetched:
+        dates = {name: date for name, date in bounds.items() if date is not None}
+        return self._fetch("search/advanced", lookup, **dates, **self._wanted(), **parameters)
+
+    def _count(self, lookup: Lookup, parameters: dict[str, Any], **query: str) -> Fetched:
+        """Ask how many questions a search would give; only the `total` of the answer is of use."""
+        bounds = {"fromdate": _earlier(parameters["since"]), "todate": _later(parameters["until"])}
+        return self._search(lookup, bounds, filter=self._filters["totalled"], pagesize=1, **query)
+
     def _fetch(self, method: str, lookup: Lookup, **parameters: Any) -> Fetched:
-        return self._client.fetch(method, lookup, filter=self._filters["nested"], **parameters)
+        return self._client.fetch(method, lookup, **{"filter": self._filters.get("nested"), **parameters})
 
     def _page(
         self,
@@ -387,13 +400,26 @@ def _question(number: str, question: dict[str, Any] | None = None) -> Entry:
     return Entry("question", number, {"id": number}, priority=2, cursor=cursor)
 
 
-def _baseline(bounds: dict[str, Any]) -> Entry:
-    return Entry("baseline", "baseline", bounds, priority=9)
+def _recheck(parameters: dict[str, Any]) -> Entry:
+    bounds = {name: parameters[name] for name in ("since", "until")}
+    return Entry("recheck", "recheck", bounds, priority=1)
 
 
-def _look_again(bounds: dict[str, Any]) -> tuple[Entry, ...]:
-    """Return the entries for a site where something changed."""
-    return Entry("recheck", "recheck", bounds, priority=1), _baseline(bounds)
+def _filter_of(entry: Entry) -> str:
+    """Return the name of the filter that the next request for an entry needs."""
+    cursor = entry.cursor or {}
+    counts = "check" in cursor or (entry.kind == "latest" and not cursor)
+    return "totalled" if counts else "nested"
+
+
+def _activity(question: dict[str, Any]) -> int:
+    moment = question.get("last_activity_date")
+    return moment if isinstance(moment, int) else 0
+
+
+def _ids_created_after(moment: int, questions: Sequence[dict[str, Any]]) -> list[int]:
+    """Return the ids of the questions that a count at `moment` cannot have counted."""
+    return [item["question_id"] for item in questions if (item.get("creation_date") or 0) > moment]
 
 
 def _state(entry: Entry) -> dict[str, Any]:

@@ -104,10 +104,10 @@ class Client:
             ) from None
         return {"items": [{"api_site_parameter": self.site, "name": self._api._name}]}
 
-    def create_filter(self, base: str, include: Sequence[str]) -> str:
-        """Return the id of the filter that adds `include` to the fields of `base`."""
+    def create_filter(self, include: Sequence[str]) -> str:
+        """Return the id of the filter that adds `include` to the default fields."""
         # Not through stackapi, which would add site and paging to a method that documents neither.
-        parameters = {"base": base, "include": ";".join(include), "unsafe": "false"}
+        parameters = {"base": "default", "include": ";".join(include), "unsafe": "false"}
         if self._key:
             parameters["key"] = self._key
         self.get(f"{self._settings.url}/{VERSION}/filters/create", parameters)

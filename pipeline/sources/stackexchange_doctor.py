@@ -49,7 +49,7 @@ class _Examination:
         )
         ask("nested answers are never cut short, or the refetch sees that they are", self._nested)
         ask("without a key the wall stands at the page we know", self._wall)
-        ask("the counting filter gives `total`", lambda: self._filter("counting"))
+        ask("a filter can ask for `total`", lambda: self._filter("totalled"))
         ask("`q` finds at least what `body` finds", self._recall)
         self._visit.leave("a back-off is rare", f"{self._backoffs} of these answers asked for one")
         self._visit.leave("the daily quota starts anew at midnight UTC", self._client.quota_said)
@@ -60,7 +60,7 @@ class _Examination:
         return True, f"as {self._client.site!r}"
 
     def _filter(self, name: str) -> tuple[bool, str]:
-        self._filters[name] = self._client.create_filter(*FILTERS[name])
+        self._filters[name] = self._client.create_filter(FILTERS[name])
         return True, self._filters[name]
 
     def _fetch(self, name: str = "nested", **parameters: Any) -> Any:
@@ -104,7 +104,7 @@ class _Examination:
 
     def _recall(self) -> tuple[bool | None, str]:
         totals = {
-            field: self._fetch("counting", pagesize=1, **{field: self._term}).total for field in ("q", "body")
+            field: self._fetch("totalled", pagesize=1, **{field: self._term}).total for field in ("q", "body")
         }
         return totals["q"] >= totals["body"] > 0 or None, f"q {totals['q']}, body {totals['body']}"
 
