@@ -6,8 +6,10 @@ import os
 import subprocess
 import sys
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from sqlalchemy import select
@@ -128,28 +130,50 @@ class Watcher:
         """The crawl waits."""
 
 
+def crawl(database: Database, settings: Settings, sandbox: Sandbox, names: Sequence[str]) -> None:
+    """Crawl the named services of a sandbox into a database."""
+    sources = settings.study.sources
+    here = {name: replace(source, url=sandbox.urls[name]) for name, source in sources.items()}
+    settings = replace(settings, study=replace(settings.study, sources=here))
+    for name in names:
+        transport = Transport(name, Watcher(), clock=sandbox.clock, pace=0)
+        source = open_source(name, settings, transport)
+        crawl_source(database, settings.study, source, Window(), transport)
+        source.close()
+
+
 @pytest.mark.parametrize("tokens", [("token",), ()], ids=["token", "anonymous"])
 def test_a_crawl_of_the_world_finds_exactly_its_candidates(
     database: Database, settings: Settings, tokens: tuple[str, ...]
 ) -> None:
     """The candidates in the database are the threads of the world that say they are."""
-    clock = VirtualClock()
-    with Sandbox(WORLD, clock=clock) as sandbox:
-        sources = {
-            name: replace(source, url=sandbox.urls[name]) for name, source in settings.study.sources.items()
-        }
-        here = replace(settings, study=replace(settings.study, sources=sources), github_tokens=tokens)
-        for name in sources:
-            transport = Transport(name, Watcher(), clock=clock, pace=0)
-            source = open_source(name, here, transport)
-            crawl_source(database, here.study, source, Window(), transport)
-            source.close()
+    with Sandbox(WORLD, clock=VirtualClock()) as sandbox:
+        crawl(database, replace(settings, github_tokens=tokens), sandbox, list(sandbox.urls))
+    candidates = select(Thread.source, Thread.external_id).where(Thread.candidate)
     with database.reading() as session:
-        found = set(
-            session.execute(select(Thread.source, Thread.external_id).where(Thread.candidate)).tuples()
-        )
-    claimed = {(SOURCES[t.service], external_id(t)) for t in WORLD.threads if t.candidate}
-    assert found == claimed
+        found = set(session.execute(candidates).tuples())
+    assert found == {(SOURCES[t.service], external_id(t)) for t in WORLD.threads if t.candidate}
+
+
+def test_a_label_outlives_its_thread(database: Database, settings: Settings) -> None:
+    """A labelled topic and question that are deleted are gone at the next crawl, and keep their labels."""
+    gone, clock = {"stackoverflow": "34100200", "pytorch-forums": "412"}, VirtualClock()
+    with Sandbox(WORLD, clock=clock) as sandbox:
+        crawl(database, settings, sandbox, list(gone))
+        Simulation(database, settings.study, right_labels(WORLD)).run()
+        with database.reading() as session:
+            before = {final.url: final.label for final in final_labels(session)}
+        clock.sleep(86_400)
+        for name, id in gone.items():
+            service: Any = sandbox.servers[name].service
+            service.world = service.world.without(service.name, int(id))
+        crawl(database, settings, sandbox, list(gone))
+    with database.reading() as session:
+        assert {final.url: final.label for final in final_labels(session)} == before
+        deleted = session.scalars(select(Thread).where(Thread.availability == "gone")).all()
+        assert {thread.source: thread.external_id for thread in deleted} == gone
+        assert not any(post.body for thread in deleted for post in thread.posts)
+        assert {thread.url for thread in deleted} <= before.keys()
 
 
 @pytest.mark.slow

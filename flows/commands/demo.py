@@ -24,6 +24,15 @@ RELAXED: dict[str, Any] = {
     "pytorch_forums": {"per_ten_seconds": None, "per_minute": None},
 }
 
+# What would lead the demo's commands elsewhere.
+ELSEWHERE = (
+    "NANMINE_DATABASE_URL",
+    "NANMINE_STACKEXCHANGE_KEY",
+    "NANMINE_ANNOTATOR",
+    "GITHUB_TOKEN",
+    "PREFECT_API_URL",
+)
+
 
 @click.command()
 @click.option(
@@ -92,8 +101,7 @@ def _holds_work(path: Path) -> bool:
 def _environment(urls: dict[str, str]) -> Iterator[None]:
     """Point every command at the sandbox and at the study of this folder, whatever was set outside."""
     before = dict(os.environ)
-    names = ("NANMINE_DATABASE_URL", "NANMINE_STACKEXCHANGE_KEY", "NANMINE_ANNOTATOR", "GITHUB_TOKEN")
-    for name in names:
+    for name in ELSEWHERE:
         os.environ.pop(name, None)
     os.environ |= {
         "NANMINE_STUDY": "study.toml",
