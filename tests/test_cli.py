@@ -1,0 +1,96 @@
+"""The command line: every command has help and stands in the README; errors are one line with a code."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import click
+import pytest
+
+from db.engine import Database
+from flows.cli import COMMANDS, nanmine, run
+
+README = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
+
+
+def commands(group: click.Group = nanmine, path: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
+    """Yield the words of every command and subcommand."""
+    context = click.Context(group)
+    for name in group.list_commands(context):
+        command = group.get_command(context, name)
+        yield (*path, name)
+        if isinstance(command, click.Group):
+            yield from commands(command, (*path, name))
+
+
+@pytest.mark.parametrize("words", sorted(commands()), ids=" ".join)
+def test_every_command_has_help(words: tuple[str, ...], capsys: pytest.CaptureFixture[str]) -> None:
+    """`--help` of each command ends well and says what the command does."""
+    assert run([*words, "--help"]) == 0
+    printed = capsys.readouterr().out
+    assert printed.startswith(f"Usage: nanmine {words[0]}")
+    assert re.search(r"\n  [A-Z][^\n]{10,}", printed)
+
+
+@pytest.mark.parametrize("name", sorted(COMMANDS))
+def test_every_command_is_in_the_readme(name: str) -> None:
+    """The README shows each command."""
+    assert re.search(rf"nanmine {name}\b", README)
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "said"),
+    [
+        (["poem"], 2, "No such command 'poem'"),
+        (["--study", "missing.toml", "status"], 1, "study missing.toml: cannot be read"),
+        (["--database", "sqlite:////no/where/x.db", "status"], 1, "unable to open database file"),
+        (["crawl", "usenet"], 2, "source 'usenet'"),
+        (["crawl", "--since", "yesterday"], 2, "neither a day"),
+        (["crawl", "--limit", "0"], 2, "0 is not in the range"),
+        (["hydrate", "missing.md"], 2, "does not exist"),
+        (["deploy", "apply"], 2, "PREFECT_API_URL is not set"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else None,
+)
+def test_an_error_is_one_line_and_a_code(
+    words: list[str],
+    code: int,
+    said: str,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """What a person got wrong is said on standard error, without a traceback, with the right code."""
+    monkeypatch.delenv("PREFECT_API_URL", raising=False)
+    assert run(words) == code
+    captured = capsys.readouterr()
+    assert said in captured.err
+    assert captured.out == ""
+    assert "Traceback" not in captured.err
+
+
+def test_an_unexpected_error_shows_its_traceback_only_when_asked(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A bug of ours is one line, or the traceback with NANMINE_DEBUG=1."""
+
+    def broken(*_: object) -> None:
+        raise ZeroDivisionError("a bug")
+
+    monkeypatch.setattr("pipeline.status.read_status", broken)
+    assert run(["status"]) == 1
+    assert "unexpected ZeroDivisionError: a bug" in capsys.readouterr().err
+    monkeypatch.setenv("NANMINE_DEBUG", "1")
+    with pytest.raises(ZeroDivisionError):
+        run(["status"])
+
+
+def test_the_database_checks_itself(
+    database: Database, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """`db check` says what holds, `db upgrade` what the schema is, `db recompute` what changed."""
+    url = f"sqlite:///{tmp_path}/study.db"
+    for words, said in ((["check"], "file: whole"), (["upgrade"], "schema 0"), (["recompute"], "0 changed")):
+        assert run(["--database", url, "db", *words]) == 0
+        assert said in capsys.readouterr().out
