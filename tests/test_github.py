@@ -23,7 +23,7 @@ from pipeline.sandbox.clock import VirtualClock
 from pipeline.sandbox.github import GitHubService
 from pipeline.sandbox.github_rest import Incomplete
 from pipeline.sandbox.server import Fault, Request, Response, ServiceServer
-from pipeline.sandbox.world import World, WorldPost, WorldRepository, WorldThread, generate_world
+from pipeline.sandbox.world import World, WorldPost, WorldRepository, WorldThread
 from pipeline.settings import Settings, load_settings
 from pipeline.sources import open_source
 from pipeline.sources.base import Payload, Window
@@ -75,6 +75,17 @@ SMALL = World(
         make_thread(7, "lab/other", 7),
     ),
 )
+
+
+def dense(repositories: int, each: int) -> World:
+    """Return a world of candidates, so many in each repository."""
+    names = [f"bench/repository-{n}" for n in range(repositories)]
+    found = [
+        make_thread(1 + each * n + i, name, i + 1, kind="pull" if i % 9 == 0 else "issue")
+        for n, name in enumerate(names)
+        for i in range(each)
+    ]
+    return World(tuple(make_repository(100 + n, name) for n, name in enumerate(names)), tuple(found))
 
 
 class Watcher:
@@ -212,7 +223,7 @@ def test_no_token_is_the_same_threads(make_lab: MakeLab, tmp_path: Path) -> None
 
 def test_no_thread_costs_a_request_of_its_own(make_lab: MakeLab, database: Database) -> None:
     """500 threads in 5 repositories cost few requests, and a second crawl a tenth of that."""
-    lab = make_lab(generate_world(500))
+    lab = make_lab(dense(5, 100))
     first = lab.crawl(database)
     assert first.counts.new == 500
     assert first.requests <= 25
@@ -295,7 +306,7 @@ def test_windows_bound_the_creation(
 
 def test_a_limit_saves_searches(make_lab: MakeLab, database: Database) -> None:
     """With --limit, threads are fetched as soon as enough are found."""
-    lab = make_lab(generate_world(2000))
+    lab = make_lab(dense(20, 100))
     report = lab.crawl(database, Window(limit=7))
     assert report.counts.new == 7
     assert len(lab.queries()) == 1
@@ -428,10 +439,10 @@ def test_pitfall_17_a_page_that_is_too_heavy_is_halved(
     make_lab: MakeLab, database: Database, budget: int
 ) -> None:
     """RESOURCE_LIMITS makes pages smaller, and no thread is lost or doubled."""
-    lab = make_lab(generate_world(200), node_budget=budget)
+    lab = make_lab(dense(2, 30), node_budget=budget)
     report = lab.crawl(database)
-    assert report.counts.new == 200
-    assert rows(database, "select count(*) from post")[0][0] == 400
+    assert report.counts.new == 60
+    assert rows(database, "select count(*) from post")[0][0] == 120
 
 
 @pytest.mark.parametrize("tokens", [TOKEN, ""])
@@ -451,27 +462,55 @@ def test_pitfall_18_an_outage_stops_resumably(make_lab: MakeLab, database: Datab
 
 
 @pytest.mark.parametrize("tokens", [TOKEN, ""])
-def test_pitfall_20_killed_anywhere_it_ends_the_same(make_lab: MakeLab, tmp_path: Path, tokens: str) -> None:
-    """Killed at random requests and resumed, a crawl ends with the database of one left alone."""
-    undisturbed = open_database(f"sqlite:///{tmp_path}/undisturbed.db")
-    lab = make_lab(BUSY)
-    total = lab.crawl(undisturbed, tokens=tokens).requests
-    expected = _dump(tmp_path / "undisturbed.db")
-    undisturbed.close()
+def test_pitfall_20_killed_anywhere_it_ends_the_same(
+    make_lab: MakeLab, tmp_path: Path, _empty_database: Path, tokens: str
+) -> None:
+    """Killed at any request and resumed, a crawl ends with the database of one left alone."""
+
+    def crawl(name: str, stops: list[int]) -> tuple[Lab, Content]:
+        path = tmp_path / f"{name}.db"
+        path.write_bytes(_empty_database.read_bytes())
+        lab, database = make_lab(), open_database(f"sqlite:///{path}")
+        for stop in stops:
+            with pytest.raises(Killed):
+                lab.crawl(database, tokens=tokens, watcher=Watcher(stop))
+        lab.crawl(database, tokens=tokens)
+        database.close()
+        return lab, content_of(path)
+
+    lab, expected = crawl("undisturbed", [])
+    total = len(lab.server.log)
+    for stop in range(total):
+        lab, content = crawl(f"killed{stop}", [stop])
+        assert content == expected
+        assert len(lab.server.log) <= total + 1
+    lab, content = crawl("killed often", [3, 1, 2])
+    assert content == expected
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("tokens", [TOKEN, ""])
+def test_pitfall_20_killed_at_random_points(
+    make_lab: MakeLab, tmp_path: Path, _empty_database: Path, tokens: str
+) -> None:
+    """A larger crawl that is killed fifty times at random ends like one left alone."""
+    contents = []
     chance = random.Random(20)
-    for number in range(8):
-        lab = make_lab(BUSY)
-        database = open_database(f"sqlite:///{tmp_path}/killed{number}.db")
-        kills = 0
-        while True:
+    for name, kills in (("undisturbed", 0), ("killed", 50)):
+        path = tmp_path / f"{name}.db"
+        path.write_bytes(_empty_database.read_bytes())
+        lab, database = make_lab(BUSY), open_database(f"sqlite:///{path}")
+        for _ in range(kills):
             try:
-                lab.crawl(database, tokens=tokens, watcher=Watcher(chance.randrange(1, total)))
+                lab.crawl(database, tokens=tokens, watcher=Watcher(chance.randrange(1, 5)))
                 break
             except Killed:
-                kills += 1
-        assert _dump(tmp_path / f"killed{number}.db") == expected
-        assert len(lab.server.log) <= total + 5 * kills
+                continue
+        else:
+            lab.crawl(database, tokens=tokens)
         database.close()
+        contents.append(content_of(path))
+    assert contents[0] == contents[1]
 
 
 BUSY = World(
@@ -482,6 +521,7 @@ BUSY = World(
         *(make_thread(2000 + n, "lab/torchy", 100 + n, kind="pull") for n in range(20)),
     ),
 )
+Content = dict[str, list[tuple[Any, ...]]]
 TABLES = {
     "thread": "external_id, url, kind, title, created_at, updated_at, closed_at, tags, n_posts, candidate",
     "post": "external_id, position, role, body, created_at",
@@ -492,7 +532,7 @@ TABLES = {
 }
 
 
-def _dump(path: Path) -> dict[str, list[tuple[Any, ...]]]:
+def content_of(path: Path) -> Content:
     """Return the content of a database that does not rest on its addresses and row ids."""
     with sqlite3.connect(path) as connection:
         content = {

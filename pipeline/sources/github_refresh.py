@@ -130,8 +130,7 @@ class Refresher:
         if parameters["part"] == "topic":
             return [(f"q{n}", f"topic:{parameters['topic']}")]
         if parameters["part"] == "search":
-            text = Search.read(parameters["search"]).text(self._client.now)
-            return [(f"q{n}", f"{text} sort:created-asc")]
+            return [(f"q{n}", Search.read(parameters["search"]).text(self._client.now))]
         return [(f"ids{n}", [node for _, node in parameters["ids"]])]
 
     def _read(self, entry: Entry, answer: Any, lookup: Lookup) -> Page:
