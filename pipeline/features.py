@@ -19,8 +19,8 @@ from pipeline.dataset import FACTS, Document
 from pipeline.rules import Hit, Rules
 
 FEATURES_VERSION = 1  # goes up when any count of any document changes
-WIDTH = 2**17  # columns a block
-HEAD = 3_000  # characters of a channel that character n-grams are counted in
+WIDTH = 2**18  # columns a block
+HEAD = 6_000  # characters of a channel that character n-grams are counted in
 Floats = np.ndarray[Any, np.dtype[np.float64]]
 
 
@@ -38,8 +38,8 @@ class Block:
 BLOCKS = (
     Block("title words", ("title",), "word", (1, 2), 0.15),
     Block("title characters", ("title",), "char_wb", (3, 5), 0.15),
-    Block("question words", ("prose",), "word", (1, 2), 0.2),
-    Block("question characters", ("prose",), "char_wb", (3, 5), 0.2),
+    Block("question words", ("prose",), "word", (1, 2), 0.3),
+    Block("question characters", ("prose",), "char_wb", (3, 5), 0.3),
     Block("code words", ("code",), "word", (1, 1), 0.1),
     Block("log words", ("log",), "word", (1, 1), 0.05),
     Block("reply words", ("replies",), "word", (1, 2), 0.15),

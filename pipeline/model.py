@@ -7,8 +7,7 @@ may learn, and how sure it may sound, is chosen by cross-validation within its o
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from functools import cached_property
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
@@ -20,13 +19,15 @@ from threadpoolctl import threadpool_limits
 
 from db.records import Label
 from pipeline.codebook import Codebook
-from pipeline.features import COLUMNS, FACTS, Features, Floats
+from pipeline.dataset import FACTS
+from pipeline.features import Features, Floats
 from pipeline.logistic import PriorLogistic
 from pipeline.rules import Rules
 from pipeline.weighting import Space, Weighting
 
 SEED = 20220731
 PENALTIES = (0.1, 0.3, 1.0, 3.0)
+TRUSTS = (1.0, 0.6, 0.3, 0.0)  # how much of the cues' opinion a head starts from
 INNER_FOLDS = 3
 FIX_SMOOTHING = 1.0
 CUE_FIX = 0.6  # what one cue of a fix pattern adds to its log-odds
@@ -35,30 +36,28 @@ CHUNK = 4_000  # rows scored at a time
 
 @dataclass(frozen=True, eq=False)
 class Head:
-    """A linear head: weights of columns (sparse), facts and cues, and an intercept, for k classes."""
+    """A linear head: weights of the known columns, facts and cues, and an intercept, for k classes."""
 
-    text: csr_matrix
+    text: np.ndarray[Any, np.dtype[np.float32]]
     facts: Floats
     cues: Floats
     intercept: Floats
 
-    @cached_property
-    def _dense(self) -> np.ndarray[Any, np.dtype[np.float32]]:
-        return np.asarray(self.text.toarray(), dtype=np.float32)
-
     def scores(self, text: csr_matrix, features: Features) -> Floats:
-        """Return the log-odds of each class for weighted rows (n × k), up to a constant a row."""
-        dense = features.facts @ self.facts + features.cues @ self.cues + self.intercept
-        return np.asarray(text @ self._dense + dense) if self.text.nnz else np.asarray(dense)
+        """Return the log-odds of each class for weighted rows (n × k), up to a constant a row.
+
+        `text` has one column for each row of `self.text`.
+        """
+        return np.asarray(text @ self.text + features.facts @ self.facts + features.cues @ self.cues + self.intercept)
 
 
-@dataclass(frozen=True, eq=False)
-class Trained:
-    """A head and how it was fitted: the penalty and the temperature that cross-validation chose."""
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """What cross-validation chose for a head: the penalty, the trust in the cues, the temperature."""
 
-    head: Head
-    penalty: float
-    temperature: float
+    penalty: float = 1.0
+    trust: float = 1.0
+    temperature: float = 1.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -86,14 +85,14 @@ class Model:
 
 def rules_model(rules: Rules) -> Model:
     """Return the model before any label: the cues alone."""
-    weighting = Weighting(np.zeros(COLUMNS, dtype=np.float32))
+    weighting = Weighting(np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.float32))
     valid, cause = _rules_head(valid_prior(rules)), _rules_head(rules.cause_weights)
-    return Model(weighting, valid, cause, fix_shares((), rules.codebook), {"labels": 0})
+    return Model(weighting, valid, cause, fix_shares((), rules.codebook), {})
 
 
 def _rules_head(cues: Floats) -> Head:
     k = cues.shape[1]
-    return Head(csr_matrix((COLUMNS, k), dtype=np.float32), np.zeros((len(FACTS), k)), cues, np.zeros(k))
+    return Head(np.zeros((0, k), dtype=np.float32), np.zeros((len(FACTS), k)), cues, np.zeros(k))
 
 
 def valid_prior(rules: Rules) -> Floats:
@@ -134,19 +133,18 @@ def train(examples: Examples, rules: Rules, *, settings: dict[str, float] | None
         valid, causes = examples.targets(rules.codebook)
         everything = np.arange(len(examples))
         named = np.flatnonzero(causes >= 0)
-        first = _fit(space, examples, valid, everything, valid_prior(rules), _chosen(settings, "valid"), seed)
-        second = _fit(space, examples, causes, named, rules.cause_weights, _chosen(settings, "cause"), seed)
-    chosen = {"labels": float(len(examples))}
-    for name, trained in (("valid", first), ("cause", second)):
-        chosen |= {f"{name}_penalty": trained.penalty, f"{name}_temperature": trained.temperature}
-    fixes = fix_shares(examples.labels, rules.codebook)
-    return Model(space.weighting, first.head, second.head, fixes, chosen)
+        known = (_chosen(settings, "valid"), _chosen(settings, "cause"))
+        first, choice = _fit(space, examples, valid, everything, valid_prior(rules), known[0], seed)
+        second, other = _fit(space, examples, causes, named, rules.cause_weights, known[1], seed)
+    chosen = {f"valid_{name}": value for name, value in asdict(choice).items()}
+    chosen |= {f"cause_{name}": value for name, value in asdict(other).items()}
+    return Model(space.weighting, first, second, fix_shares(examples.labels, rules.codebook), chosen)
 
 
-def _chosen(settings: dict[str, float], name: str) -> tuple[float, float] | None:
+def _chosen(settings: dict[str, float], name: str) -> Choice | None:
     if not settings:
         return None
-    return settings[f"{name}_penalty"], settings[f"{name}_temperature"]
+    return Choice(*(settings[f"{name}_{field}"] for field in ("penalty", "trust", "temperature")))
 
 
 def _fit(
@@ -155,38 +153,39 @@ def _fit(
     targets: Any,
     rows: Any,
     cue_weights: Floats,
-    chosen: tuple[float, float] | None,
+    chosen: Choice | None,
     seed: int,
-) -> Trained:
+) -> tuple[Head, Choice]:
     """Fit one head on some rows; without any row it keeps to the cues."""
-    chosen_rows = examples.take(rows)
-    prior = chosen_rows.features.cues @ cue_weights
-    coordinates = space.project(chosen_rows.features)
+    own = examples.take(rows)
+    if not len(own):
+        return _rules_head(cue_weights), chosen or Choice()
+    prior = own.features.cues @ cue_weights
+    coordinates = space.coordinates[rows]
     labels = targets[rows]
-    penalty, temperature = chosen or _choose(coordinates, labels, prior, chosen_rows.groups, seed)
-    if not len(rows):
-        return Trained(_rules_head(cue_weights), penalty, temperature)
-    fitted = PriorLogistic(cue_weights.shape[1], penalty).fit(coordinates, labels, prior)
-    text, facts, cues = space.weights(fitted.weights_ / temperature)
-    cues = cues + fitted.scale_ * cue_weights / temperature
-    return Trained(Head(text.astype(np.float32), facts, cues, fitted.intercept_ / temperature), penalty, temperature)
+    choice = chosen or _choose(coordinates, labels, prior, own.groups, seed)
+    fitted = PriorLogistic(cue_weights.shape[1], choice.penalty).fit(coordinates, labels, choice.trust * prior)
+    text, facts, cues = space.weights(fitted.weights_ / choice.temperature)
+    cues = cues + choice.trust * cue_weights / choice.temperature
+    return Head(text.astype(np.float32), facts, cues, fitted.intercept_ / choice.temperature), choice
 
 
-def _choose(coordinates: Floats, labels: Any, prior: Floats, groups: Any, seed: int) -> tuple[float, float]:
-    """Return the penalty with the smallest loss on rows left out, and the temperature that suits it."""
+def _choose(coordinates: Floats, labels: Any, prior: Floats, groups: Any, seed: int) -> Choice:
+    """Return what makes the smallest loss on rows left out: first the trust, then the penalty."""
     folds = inner_folds(labels, groups, seed)
     if not folds:
-        return 1.0, 1.0
-    losses = {}
-    for penalty in PENALTIES:
+        return Choice()
+
+    def tried(penalty: float, trust: float) -> tuple[float, Choice]:
         scores = np.zeros_like(prior)
-        for train_rows, test_rows in folds:
-            fitted = PriorLogistic(prior.shape[1], penalty).fit(coordinates[train_rows], labels[train_rows], prior[train_rows])
-            scores[test_rows] = fitted.decision_function(coordinates[test_rows], prior[test_rows])
+        for known, unseen in folds:
+            model = PriorLogistic(prior.shape[1], penalty).fit(coordinates[known], labels[known], trust * prior[known])
+            scores[unseen] = model.decision_function(coordinates[unseen], trust * prior[unseen])
         temperature = _temperature(scores, labels)
-        losses[penalty] = (_log_loss(scores / temperature, labels), temperature)
-    best = min(losses, key=lambda penalty: (round(losses[penalty][0], 6), -penalty))
-    return best, losses[best][1]
+        return round(_log_loss(scores / temperature, labels), 6), Choice(penalty, trust, temperature)
+
+    trust = min((tried(0.3, trust) for trust in TRUSTS), key=lambda found: found[0])[1].trust
+    return min((tried(penalty, trust) for penalty in PENALTIES), key=lambda found: found[0])[1]
 
 
 def inner_folds(labels: Any, groups: Any, seed: int) -> list[tuple[Any, Any]]:

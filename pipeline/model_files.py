@@ -13,16 +13,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from scipy.sparse import csr_matrix
 
 from pipeline.errors import InputError
-from pipeline.features import COLUMNS, FEATURES_VERSION
+from pipeline.features import FEATURES_VERSION
 from pipeline.model import Head, Model
 from pipeline.rules import Rules
 from pipeline.weighting import Weighting
 
 FORMAT = "nanmine-model-1"
-HEADS = ("valid", "cause")
+PARTS = ("text", "facts", "cues", "intercept")
 Arrays = dict[str, np.ndarray[Any, Any]]
 
 
@@ -46,8 +45,9 @@ def load_model(path: Path, rules: Rules) -> tuple[Model, dict[str, Any]]:
         raise InputError(f"model {path}: was changed since it was trained; run: nanmine propose train")
     if card["features"] != FEATURES_VERSION or card["codebook"] != rules.codebook.digest:
         raise InputError(f"model {path}: is of another codebook or version; run: nanmine propose train")
-    heads = {name: _head(arrays, name) for name in HEADS}
-    return Model(Weighting(_idf(arrays)), heads["valid"], heads["cause"], card["fixes"], card["settings"]), card
+    valid, cause = (Head(*(arrays[f"{name}_{part}"] for part in PARTS)) for name in ("valid", "cause"))
+    weighting = Weighting(arrays["columns"], arrays["idf"])
+    return Model(weighting, valid, cause, card["fixes"], card["settings"]), card
 
 
 def _read(path: Path) -> tuple[Arrays, dict[str, Any]]:
@@ -62,27 +62,10 @@ def _read(path: Path) -> tuple[Arrays, dict[str, Any]]:
 
 
 def _arrays(model: Model) -> Arrays:
-    columns = np.flatnonzero(model.weighting.idf)
-    arrays = {"columns": columns.astype(np.int32), "idf": model.weighting.idf[columns]}
+    arrays: Arrays = {"columns": model.weighting.columns, "idf": model.weighting.idf}
     for name, head in (("valid", model.valid), ("cause", model.cause)):
-        arrays[f"{name}_text"] = np.asarray(head.text[columns].toarray(), dtype=np.float32)
-        arrays |= {f"{name}_facts": head.facts, f"{name}_cues": head.cues, f"{name}_intercept": head.intercept}
+        arrays |= {f"{name}_{part}": getattr(head, part) for part in PARTS}
     return arrays
-
-
-def _head(arrays: Arrays, name: str) -> Head:
-    dense = csr_matrix(arrays[f"{name}_text"])
-    rows = csr_matrix(
-        (np.ones(len(arrays["columns"]), dtype=np.float32), (arrays["columns"], np.arange(len(arrays["columns"])))),
-        shape=(COLUMNS, len(arrays["columns"])),
-    )
-    return Head(rows @ dense, *(arrays[f"{name}_{part}"] for part in ("facts", "cues", "intercept")))
-
-
-def _idf(arrays: Arrays) -> np.ndarray[Any, np.dtype[np.float32]]:
-    idf = np.zeros(COLUMNS, dtype=np.float32)
-    idf[arrays["columns"]] = arrays["idf"]
-    return idf
 
 
 def _digest(arrays: Arrays, card: dict[str, Any]) -> str:

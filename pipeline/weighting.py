@@ -7,6 +7,7 @@ a title. All of it is linear in the end: a trained head is one weight a column, 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -22,59 +23,71 @@ LOGARITHMS = 1 + np.log(np.maximum(np.arange(256), 1)).astype(np.float32)
 
 @dataclass(frozen=True)
 class Weighting:
-    """Inverse document frequencies of a training set (COLUMNS, 0 for what it never held)."""
+    """The columns that a training set holds (sorted), and their inverse document frequencies."""
 
+    columns: np.ndarray[Any, np.dtype[np.int64]]
     idf: np.ndarray[Any, np.dtype[np.float32]]
 
     @classmethod
     def fit(cls, counts: csr_matrix) -> Weighting:
         """Count in how many rows each column is not zero."""
         found = np.bincount(counts.indices, minlength=COLUMNS)
-        idf = np.where(found > 0, np.log((1 + counts.shape[0]) / (1 + found)) + 1, 0)
-        return cls(idf.astype(np.float32))
+        columns = np.flatnonzero(found)
+        idf = np.log((1 + counts.shape[0]) / (1 + found[columns])) + 1
+        return cls(columns, idf.astype(np.float32))
+
+    @cached_property
+    def _places(self) -> np.ndarray[Any, np.dtype[np.int32]]:
+        """Where each column stands among the known ones; the place after the last for the others."""
+        places = np.full(COLUMNS, len(self.columns), dtype=np.int32)
+        places[self.columns] = np.arange(len(self.columns))
+        return places
 
     def transform(self, counts: csr_matrix) -> csr_matrix:
-        """Return the weighted rows, each block scaled to the root of its share."""
-        data = LOGARITHMS[np.minimum(counts.data, 255).astype(np.uint8)] * self.idf[counts.indices]
+        """Return the weighted rows (n × known columns), each block scaled to the root of its share."""
+        places = self._places[counts.indices]
+        data = LOGARITHMS[np.minimum(counts.data, 255).astype(np.uint8)] * np.append(self.idf, np.float32(0))[places]
         rows = np.repeat(np.arange(counts.shape[0]), np.diff(counts.indptr))
         place = rows * len(BLOCKS) + counts.indices // WIDTH
         lengths = np.sqrt(np.bincount(place, weights=data * data, minlength=counts.shape[0] * len(BLOCKS)))
         roots = np.tile(np.sqrt([block.share for block in BLOCKS]), counts.shape[0])
         scale = np.divide(roots, lengths, out=np.zeros_like(lengths), where=lengths > 0).astype(np.float32)
-        return csr_matrix((data * scale[place], counts.indices, counts.indptr), shape=counts.shape)
+        shape = (counts.shape[0], len(self.columns) + 1)
+        return csr_matrix((data * scale[place], places, counts.indptr), shape=shape)[:, :-1]
 
 
 @dataclass(frozen=True)
 class Space:
-    """The space that some documents span: `project` gives coordinates, `weights` brings weights back."""
+    """The space that some documents span; `coordinates` (n × dimensions) are those documents' own.
+
+    `weights` brings coefficients of the coordinates back to weights of columns, facts and cues.
+    """
 
     weighting: Weighting
     landmarks: Features
     text: csr_matrix
     basis: Floats
+    coordinates: Floats
 
     @classmethod
     def fit(cls, features: Features, seed: int) -> Space:
         """Span the space of a training set, or of a seeded sample of it where it is large."""
         weighting = Weighting.fit(features.counts)
-        chosen = features
+        text = weighting.transform(features.counts)
+        rows = np.arange(len(features))
         if len(features) > LANDMARKS:
-            rows = np.random.default_rng(seed).choice(len(features), LANDMARKS, replace=False)
-            chosen = features.take(np.sort(rows))
-        text = weighting.transform(chosen.counts)
-        values, vectors = np.linalg.eigh(_likeness(text, chosen, text, chosen))
+            rows = np.sort(np.random.default_rng(seed).choice(len(features), LANDMARKS, replace=False))
+        landmarks, own = features.take(rows), text[rows]
+        likeness = _likeness(text, features, own, landmarks)
+        values, vectors = np.linalg.eigh(likeness[rows])
         kept = values > 1e-7 * max(values.max(initial=0.0), 1e-12)
-        return cls(weighting, chosen, text, vectors[:, kept] / np.sqrt(values[kept]))
+        basis = vectors[:, kept] / np.sqrt(values[kept])
+        return cls(weighting, landmarks, own, basis, likeness @ basis)
 
-    def project(self, features: Features) -> Floats:
-        """Return the coordinates of some documents (n × dimensions)."""
-        text = self.weighting.transform(features.counts)
-        return np.asarray(_likeness(text, features, self.text, self.landmarks) @ self.basis)
-
-    def weights(self, coefficients: Floats) -> tuple[csr_matrix, Floats, Floats]:
-        """Return coefficients of the coordinates as weights of the columns, the facts and the cues."""
+    def weights(self, coefficients: Floats) -> tuple[Floats, Floats, Floats]:
+        """Return coefficients of the coordinates as weights of the known columns, the facts and the cues."""
         dual = self.basis @ coefficients
-        text = self.text.T.tocsr() @ csr_matrix(dual)
+        text = np.asarray(self.text.T @ dual)
         facts = FACT_SHARE * self.landmarks.facts.T @ dual
         return text, facts, CUE_SHARE * self.landmarks.cues.T @ dual
 
