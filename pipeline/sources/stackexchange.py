@@ -210,17 +210,16 @@ class StackExchange:
         parameters, since = entry.parameters, entry.parameters["active_since"]
         if since is None:
             fetched = self._count(lookup, parameters)
-            return Page(
-                (Result(entry),), memory={**fetched.memory, **self._baseline(parameters, fetched.total)}
-            )
+            baseline = self._baseline(parameters, fetched.total, self._now())
+            return Page((Result(entry),), memory={**fetched.memory, **baseline})
         cursor = entry.cursor or {"page": 1, "newcomers": []}
         bounds = {"fromdate": _earlier(parameters["since"]), "todate": _later(parameters["until"])}
         wanted = {"page": cursor["page"], "sort": "activity", "order": "desc"}
         fetched = self._search(lookup, bounds, filter=self._filters[_filter_of(entry)], **wanted)
         cursor = {"total": fetched.total, "at": self._now(), **cursor}
         active = [item for item in fetched.items if is_question(item) and _activity(item) >= since]
-        baseline = self._remembered(lookup, "baseline") or {"at": 0}
-        cursor["newcomers"] = sorted({*cursor["newcomers"], *_ids_created_after(baseline["at"], active)})
+        seen = self._remembered(lookup, "baseline") or {"at": 0}
+        cursor["newcomers"] = sorted({*cursor["newcomers"], *_ids_created_after(seen["at"], active)})
         known = lookup.known([str(item["question_id"]) for item in active])
         news = [item for item in active if _is_within(item, parameters) and self._is_news(item, known)]
         found = (_recheck(parameters),) if news else ()
