@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from labeling.desk import Desk
+from labeling.desk import Desk, at_desk
 from pipeline.context import database_of, settings_of
 from pipeline.terminal import printable
 
@@ -33,8 +33,12 @@ def desk_of(context: click.Context, *, writing: bool = True) -> Iterator[Desk]:
     settings = settings_of(context)
     database = database_of(context)
     handle = context.meta.get("nanmine.annotator") or settings.annotator
-    with database.writing() if writing else database.reading() as session:
-        yield Desk(session, settings.study, handle)
+    if writing:
+        with at_desk(database, settings.study, handle) as desk:
+            yield desk
+    else:
+        with database.reading() as session:
+            yield Desk(session, settings.study, handle)
 
 
 def say(text: str) -> None:

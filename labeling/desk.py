@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cached_property
 from typing import Any
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from db.errors import RefusedByProtocol, UsageError
+from db.engine import Database
+from db.errors import NothingToDo, RefusedByProtocol, UsageError
 from db.label_states import Event, History, Person, ThreadHistory
 from db.labels import append_event, read_history
 from db.records import Label
@@ -16,6 +19,22 @@ from db.threads import Thread, ThreadStratum
 from labeling.codebooks import codebook_digest
 from labeling.protocol import Protocol, protocol_of
 from pipeline.study import Study
+
+
+@contextmanager
+def at_desk(database: Database, study: Study, handle: str | None = None) -> Iterator[Desk]:
+    """Sit somebody down for one writing transaction.
+
+    NothingToDo keeps what was drawn on the way to finding nothing; every other error keeps nothing.
+    """
+    nothing: NothingToDo | None = None
+    with database.writing() as session:
+        try:
+            yield Desk(session, study, handle)
+        except NothingToDo as reason:
+            nothing = reason
+    if nothing is not None:
+        raise nothing
 
 
 class Desk:

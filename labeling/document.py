@@ -9,6 +9,7 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from textwrap import wrap
 
 from db.threads import Thread
 from pipeline.keywords import KeywordMatcher
@@ -53,7 +54,7 @@ class Document:
 def to_document(thread: Thread, keywords: KeywordMatcher, width: int) -> Document:
     """Return the thread wrapped to `width` cells (at least 20)."""
     width = max(width, 20)
-    lines: list[Line] = [Line(((part, HEAD),)) for part in _chunks(printable(thread.title), width)]
+    lines: list[Line] = [Line(((part, HEAD),)) for part in wrap(printable(thread.title), width)]
     lines.append(Line(((printable(thread.url)[:width], HEAD),)))
     post_lines = []
     for post in thread.posts:
@@ -64,11 +65,6 @@ def to_document(thread: Thread, keywords: KeywordMatcher, width: int) -> Documen
         marks = [(match.start, match.end) for match in keywords.find(text.plain)]
         lines += _lines(post.position, text.plain, _styles(text.code, marks), width)
     return Document(tuple(lines), tuple(post_lines))
-
-
-def _chunks(text: str, width: int) -> list[str]:
-    flat = " ".join(text.split())
-    return [flat[start : start + width] for start in range(0, len(flat), width)] or [""]
 
 
 def _styles(code: tuple[tuple[int, int], ...], marks: list[tuple[int, int]]) -> list[tuple[int, str]]:

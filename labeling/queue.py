@@ -23,9 +23,7 @@ def next_thread(desk: Desk) -> Thread:
         found = _next_in(desk, code)
         if found is not None:
             return desk.thread(found)
-    reason = _why_nothing(desk)
-    desk.session.commit()  # threads drawn on the way, already labelled in another stratum, stay drawn
-    raise NothingToDo(reason)
+    raise NothingToDo(_why_nothing(desk))
 
 
 def needs_label(desk: Desk, story: ThreadHistory) -> bool:

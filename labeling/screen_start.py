@@ -13,7 +13,7 @@ from pipeline.context import database_of, settings_of
 
 def start(context: click.Context) -> None:
     """Open the screen for whoever acts; UsageError without a terminal, a handle or Textual."""
-    if not (sys.stdin.isatty() and sys.stdout.isatty()):
+    if not all(stream.isatty() for stream in (sys.stdin, sys.stdout, sys.stderr)):
         raise UsageError("label tui needs a terminal; without one use: label next, show, set, invalid, undo")
     try:
         from labeling.tui import AnnotationScreen

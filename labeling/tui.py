@@ -11,6 +11,7 @@ from textual import events
 from textual.app import App, ComposeResult
 from textual.containers import Horizontal, VerticalScroll
 from textual.geometry import Size
+from textual.message import Message
 from textual.scroll_view import ScrollView
 from textual.strip import Strip
 from textual.widgets import Input, Static
@@ -19,7 +20,7 @@ from db.engine import Database
 from db.errors import NanmineError
 from labeling.adjudicating import DIFFICULTIES
 from labeling.deciding import Span
-from labeling.document import Document
+from labeling.document import Document, Line
 from labeling.tui_panels import codebook_panel, draft_line, help_text, progress_line
 from labeling.tui_session import Work
 from pipeline.study import Study
@@ -42,11 +43,19 @@ class DocumentView(ScrollView, can_focus=True):
         self.document = Document(())
         self.spans: list[Span] = []
 
-    def show(self, document: Document) -> None:
-        """Show another document from its top."""
+    class Widened(Message):
+        """The pane has another width, so its lines have to be wrapped anew."""
+
+    def on_resize(self, event: events.Resize) -> None:
+        """Ask for new lines where the width changed."""
+        if self.document.lines:
+            self.post_message(self.Widened())
+
+    def show(self, document: Document, top: int = 0) -> None:
+        """Show another document, from its first line or from `top`."""
         self.document, self.spans = document, []
         self.virtual_size = Size(1, len(document.lines))
-        self.scroll_to(0, 0, animate=False)
+        self.scroll_to(0, top, animate=False)
         self.refresh()
 
     def render_line(self, y: int) -> Strip:
@@ -116,6 +125,7 @@ class AnnotationScreen(App[None]):
         self.choosing_reason = False
         self.asked = ""
         self.found = ""
+        self.found_line: int | None = None
         self.codebook_is_full = False
 
     def compose(self) -> ComposeResult:
@@ -140,6 +150,7 @@ class AnnotationScreen(App[None]):
 
     def open_next(self) -> None:
         """Open the next task, or say why there is none."""
+        self.found_line = None
         try:
             self.view.show(self.work.open_next(self.view.size.width - 2).document)
             self.say(self.work.task.activity if self.work.task else "")
@@ -147,6 +158,13 @@ class AnnotationScreen(App[None]):
             self.work.task = None
             self.view.show(Document(()))
             self.say(str(error))
+
+    def on_document_view_widened(self) -> None:
+        """Wrap the thread to the new width and stay at the same post's place."""
+        share = self.view.top / max(len(self.view.document.lines), 1)
+        document = self.work.rewrap(self.view.size.width - 2)
+        self.view.show(document, round(share * len(document.lines)))
+        self.view.spans = self.work.draft.spans
 
     def say(self, message: str = "") -> None:
         """Draw the panels again, with a message."""
@@ -198,31 +216,34 @@ class AnnotationScreen(App[None]):
         self.say()
 
     def action_evidence(self) -> None:
-        """Mark what is found, or else the line at the top, as evidence."""
+        """Mark what `/` found as evidence, or else the first line of a post in view."""
         lines = self.view.document.lines
-        if self.view.top >= len(lines) or lines[self.view.top].post is None:
-            self.say("scroll the evidence to the top line first")
-            return
-        line = lines[self.view.top]
-        start = line.text.casefold().find(self.found.casefold()) if self.found else -1
-        begin, end = (
-            (line.start + start, line.start + start + len(self.found))
-            if start >= 0
-            else (line.start, line.end)
-        )
-        if begin < end and line.post is not None:
-            self.work.draft.spans.append(Span(line.post, begin, end))
+        number = self.found_line
+        if number is None:
+            shown = range(self.view.top, min(self.view.top + self.view.size.height, len(lines)))
+            number = next((line for line in shown if lines[line].end > lines[line].start), None)
+        if number is not None and (post := lines[number].post) is not None:
+            self.work.draft.spans.append(self._span(lines[number], post))
             self.view.spans = self.work.draft.spans
             self.view.refresh()
-        self.say()
+        self.say("" if number is not None else "no text of a post is in view")
+
+    def _span(self, line: Line, post: int) -> Span:
+        start = line.text.casefold().find(self.found.casefold()) if self.found_line is not None else -1
+        if start < 0 or line.start + start + len(self.found) > line.end:
+            return Span(post, line.start, line.end)
+        return Span(post, line.start + start, line.start + start + len(self.found))
 
     def action_scroll(self, lines: int) -> None:
-        """Scroll by lines."""
-        self.view.go(self.view.top + lines)
+        """Scroll by lines: the thread, or the codebook while it is shown whole."""
+        if self.codebook_is_full:
+            self.query_one("#side").scroll_relative(y=lines, animate=False)
+        else:
+            self.view.go(self.view.top + lines)
 
     def action_page(self, pages: int) -> None:
         """Scroll by half pages, which is little to send over a slow line."""
-        self.view.go(self.view.top + pages * max(self.view.size.height // 2, 1))
+        self.action_scroll(pages * max(self.view.size.height // 2, 1))
 
     def action_post(self, step: int) -> None:
         """Go to the next or the previous post."""
@@ -281,7 +302,8 @@ class AnnotationScreen(App[None]):
 
     def _find(self, words: str) -> None:
         self.found = words
-        line = self.view.document.find(words, self.view.top) if words else None
+        after = self.view.top if self.found_line is None else self.found_line
+        line = self.found_line = self.view.document.find(words, after) if words else None
         if line is not None:
             self.view.go(line)
         self.say("" if line is not None or not words else f"no {words!r}")
@@ -312,13 +334,12 @@ class AnnotationScreen(App[None]):
     def action_undo(self) -> None:
         """Take back the last act and show its thread."""
         try:
-            thread_id, activity = self.work.undo()
-            task = self.work.reopen(thread_id, activity, self.view.size.width - 2)
+            message = self.work.undo(self.view.size.width - 2)
         except NanmineError as error:
-            self.say(str(error))
-            return
-        self.view.show(task.document)
-        self.say("undone; u again takes that back")
+            message = str(error)
+        if self.work.task is not None:
+            self.view.show(self.work.task.document)
+        self.say(message)
 
     def _try(self, act: Any) -> None:
         """Do an act and open the next thread; a refusal stays on the screen."""

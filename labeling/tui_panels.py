@@ -12,6 +12,7 @@ from pipeline.codebook import Cause, Codebook
 from pipeline.terminal import printable
 
 CHOSEN = "bold reverse"
+LIST_WIDTH = 28  # cells of the panel beside the thread
 
 
 def codebook_panel(work: Work, *, full: bool, choosing_reason: bool) -> Text:
@@ -24,21 +25,26 @@ def codebook_panel(work: Work, *, full: bool, choosing_reason: bool) -> Text:
             _to_check(text, work.task.to_check)
     if choosing_reason:
         for reason in book.reasons:
-            text.append(f"{reason.key}  {reason.name}\n", "bold")
-            text.append(f"   {reason.definition}\n")
+            text.append(f"{reason.key} {reason.name}\n", "bold")
+            text.append(f"{reason.definition}\n")
         return text
     for number, cause in enumerate(book.causes, start=1):
         key = str(number % 10) if number <= 10 else " "
-        text.append(f"{key}  {cause.code:<5}{cause.name}\n", CHOSEN if cause.code == draft.cause else "")
+        name = f"{key} {cause.code:<5} {cause.name if cause.name != cause.code else ''}".rstrip()
+        text.append(f"{_fitted(name)}\n", CHOSEN if cause.code == draft.cause else "")
         if full:
             _definition(text, cause)
-    text.append("x  not valid\n\n", CHOSEN if draft.reason else "")
+    text.append("x not valid\n\n", CHOSEN if draft.reason else "")
     if draft.cause and not full:
         _definition(text, book.cause(draft.cause))
     _close_calls(
         text, book, {draft.cause} if draft.cause and not full else set(book.cause_codes) if full else set()
     )
     return text
+
+
+def _fitted(line: str, width: int = LIST_WIDTH) -> str:
+    return line if len(line) <= width else line[: width - 1] + "…"
 
 
 def _definition(text: Text, cause: Cause) -> None:

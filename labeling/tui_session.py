@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field, replace
 
 from db.engine import Database
 from db.errors import NothingToDo, UsageError
@@ -16,11 +17,11 @@ from db.threads import Thread
 from labeling.adjudicating import Side, adjudicate, next_dispute, sides
 from labeling.checking import check, next_check
 from labeling.deciding import Notes, Span, decide, decide_unsure, undo
-from labeling.desk import Desk
+from labeling.desk import Desk, at_desk
 from labeling.document import Document, to_document
 from labeling.progress import StratumProgress, progress_of
 from labeling.queue import next_thread
-from labeling.reading import label_to_check, reveal
+from labeling.reading import label_line, label_to_check, reveal
 from labeling.suggestions import proposal_lines
 from labeling.taxonomy import propose
 from pipeline.study import Study
@@ -72,22 +73,24 @@ class Work:
         self.progress: list[StratumProgress] = []
         self._opened = clock()
 
+    def _desk(self) -> AbstractContextManager[Desk]:
+        return at_desk(self.database, self.study, self.handle)
+
     def open_next(self, width: int) -> Task:
         """Take the next task: a thread to label, else a label to check, else a dispute to settle."""
-        with self.database.writing() as session:
-            desk = Desk(session, self.study, self.handle)
+        with self._desk() as desk:
             activity, thread = _first(desk)
             self.task = self._to_task(desk, activity, thread, width)
             self.progress = progress_of(desk)
         return self.task
 
-    def reopen(self, thread_id: int, activity: str, width: int) -> Task:
-        """Take a thread again, as after an undo."""
-        with self.database.writing() as session:
-            desk = Desk(session, self.study, self.handle)
-            self.task = self._to_task(desk, activity, desk.thread(thread_id), width)
-            self.progress = progress_of(desk)
-        return self.task
+    def rewrap(self, width: int) -> Document:
+        """Return the open thread wrapped to another width."""
+        task = self._task()
+        with self.database.reading() as session:
+            thread = Desk(session, self.study, self.handle).thread(task.thread_id)
+            self.task = replace(task, document=to_document(thread, self.study.keywords, width))
+        return self.task.document
 
     def _to_task(self, desk: Desk, activity: str, thread: Thread, width: int) -> Task:
         self.draft, self._opened = Draft(), self.clock()
@@ -105,8 +108,7 @@ class Work:
         task, label = self._task(), self.draft.label()
         if label is None and task.activity != "check":
             raise UsageError("choose a cause (1-9, 0) or x and a reason first")
-        with self.database.writing() as session:
-            desk = Desk(session, self.study, self.handle)
+        with self._desk() as desk:
             thread = desk.thread(task.thread_id)
             if task.activity == "label":
                 assert label is not None
@@ -120,40 +122,38 @@ class Work:
     def unsure(self) -> str:
         """Leave the thread to discussion."""
         task = self._task()
-        with self.database.writing() as session:
-            desk = Desk(session, self.study, self.handle)
+        with self._desk() as desk:
             decide_unsure(desk, desk.thread(task.thread_id), self._notes())
         return f"{task.thread_id} is unsure"
 
     def settle(self, outcome: str) -> str:
         """Discard or defer the dispute; the memo is the reason."""
         task = self._task()
-        with self.database.writing() as session:
-            desk = Desk(session, self.study, self.handle)
+        with self._desk() as desk:
             self._rule(desk, desk.thread(task.thread_id), outcome, None)
         return f"{task.thread_id}: {outcome}"
 
-    def undo(self) -> tuple[int, str]:
-        """Take back the last act; return the number of its thread and whether it was a check."""
-        with self.database.writing() as session:
-            event = undo(Desk(session, self.study, self.handle))
-        assert event.thread_id is not None
-        return event.thread_id, "check" if event.kind == "check" else "label"
+    def undo(self, width: int) -> str:
+        """Take back the last act, open its thread again, and say what stands now."""
+        with self._desk() as desk:
+            event = undo(desk)
+            activity = "check" if event.kind == "check" else "label"
+            self.task = self._to_task(desk, activity, desk.thread(str(event.thread_url)), width)
+            self.progress = progress_of(desk)
+        return f"undone, now {label_line(event.label) if event.label else event.verdict}; u takes that back"
 
     def propose(self, name: str, definition: str) -> str:
         """Propose a category; the thread waits for the outcome."""
-        with self.database.writing() as session:
-            desk = Desk(session, self.study, self.handle)
+        with self._desk() as desk:
             event = propose(desk, name, definition, desk.thread(self._task().thread_id))
         return f"proposal {event.uid[:8]}: {name}"
 
     def reveal(self) -> str:
         """Show the model's proposal, where the protocol allows it after the person has committed."""
-        with self.database.writing() as session:
-            desk = Desk(session, self.study, self.handle)
+        with self._desk() as desk:
             thread = desk.thread(self._task().thread_id)
             reveal(desk, thread)
-            return " · ".join(proposal_lines(session, thread))
+            return " · ".join(proposal_lines(desk.session, thread))
 
     def _rule(self, desk: Desk, thread: Thread, outcome: str, label: Label | None) -> None:
         adjudicate(desk, thread, outcome, label, rationale=self.draft.memo, difficulty=self.draft.difficulty)

@@ -30,7 +30,7 @@ from labeling.bundle import bundle_lines, merge_bundle
 from labeling.checking import check, next_check
 from labeling.codebooks import codebook_digest
 from labeling.deciding import Notes, decide, decide_unsure, reaffirm, reopen, undo
-from labeling.desk import Desk
+from labeling.desk import Desk, at_desk
 from labeling.drawing import POOL, draw_key, pool
 from labeling.people import add_annotator, remove_annotator
 from labeling.queue import next_thread
@@ -109,8 +109,8 @@ class Lab:
     @contextmanager
     def desk(self, handle: str | None = None) -> Iterator[Desk]:
         """Sit down for one transaction."""
-        with self.database.writing() as session:
-            yield Desk(session, self.study, handle)
+        with at_desk(self.database, self.study, handle) as desk:
+            yield desk
 
     def history(self) -> History:
         """Read everything that happened."""
@@ -271,7 +271,7 @@ from db.engine import open_database
 from db.errors import NothingToDo, RefusedByProtocol
 from db.records import Label
 from labeling.deciding import decide
-from labeling.desk import Desk
+from labeling.desk import Desk, at_desk
 from labeling.queue import next_thread
 from pipeline.study import load_study
 from pathlib import Path

@@ -1,0 +1,194 @@
+"""The annotation screen: every act is a command's act, and no text can break it."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from db.engine import Database, open_database
+from db.labels import read_history
+from db.threads import Post, Thread, ThreadStratum
+from flows.cli import run
+from labeling.desk import Desk
+from labeling.document import to_document
+from labeling.people import add_annotator
+from pipeline.study import Study, load_study
+from pipeline.terminal import printable
+
+pytest.importorskip("textual")
+
+from labeling.tui import AnnotationScreen
+
+KEYWORDS = load_study().keywords
+OWN = "[labeling]\npilot_size = 0\ncheck_after = 'any_time'\nowned_strata = false\n"
+ALL = "\x1b]0;owned\x07 [bold]x[/] tensor[/] a\u202eb \x9b31m 漢字 " + "x" * 300
+
+
+def made_thread(body: str, number: int = 0) -> Thread:
+    """Return a candidate with two posts of one body."""
+    posts = [
+        Post(position=at, role=role, external_id=str(at), accepted=False, body=body, body_format="markdown")
+        for at, role in enumerate(("opening", "reply"))
+    ]
+    return Thread(
+        source="github", external_id=f"o/r#{number}", url=f"https://github.com/o/r/issues/{number}",
+        kind="issue", title=f"{number} {body[:40]}", tags=[], libraries=[], accepted=True, n_posts=2,
+        candidate=True, content_sha256="0" * 64, posts=posts, strata=[ThreadStratum(stratum="TI")],
+    )  # fmt: skip
+
+
+@pytest.fixture
+def own(tmp_path: Path) -> Study:
+    """The bundled study without a pilot, with checks at any time."""
+    (tmp_path / "own.toml").write_text(OWN)
+    return load_study(tmp_path / "own.toml")
+
+
+def fill(database: Database, study: Study, body: str = "The loss is nan.\n\n```\nlog(x)\n```\n") -> None:
+    """Put two threads and four people into a database."""
+    with database.writing() as session:
+        session.add_all([made_thread(body, number) for number in range(2)])
+    with database.writing() as session:
+        for handle, role in (("ada", "annotator"), ("bo", "annotator"), ("cy", "adjudicator")):
+            add_annotator(Desk(session, study), handle, role)
+
+
+def press(database: Database, study: Study, handle: str, *keys: str) -> str:
+    """Press keys on a screen of 80 by 24 and return what it showed at the end."""
+
+    async def session() -> str:
+        screen = AnnotationScreen(database, study, handle)
+        async with screen.run_test(size=(80, 24)) as pilot:
+            await pilot.pause()
+            for key in keys:
+                await pilot.press(key)
+            await pilot.pause()
+            return screen.export_screenshot()
+
+    return asyncio.run(session())
+
+
+def labels(database: Database) -> list[tuple[Any, ...]]:
+    """Return what was decided, without the names and times that always differ."""
+    with database.reading() as session:
+        return [
+            (event.kind, event.thread_url, event.annotator, event.phase, event.label, event.verdict,
+             {key: value for key, value in event.payload.items() if key in ("memo", "spans", "rationale")})
+            for event in read_history(session).events
+            if event.kind in ("decision", "check", "adjudication", "proposal")
+        ]  # fmt: skip
+
+
+TWINS = {
+    "cause": [("ada", ["1", "f", "enter"], ["set", "{next}", "--cause", "IR", "--fix", "add-epsilon"])],
+    "tenth cause": [("ada", ["0", "enter"], ["set", "{next}", "--cause", "Other"])],
+    "invalid": [("ada", ["x", "b", "enter"], ["invalid", "{next}", "--reason", "not-a-bug"])],
+    "memo": [
+        ("ada", ["2", "m", "h", "i", "enter", "enter"],
+         ["set", "{next}", "--cause", "APIM", "--memo", "hi"])
+    ],
+    "function": [
+        ("ada", ["1", "o", "l", "enter", "enter"],
+         ["set", "{next}", "--cause", "IR", "--function", "l"])
+    ],
+    "unsure": [("ada", ["question_mark"], ["unsure", "{next}"])],
+    "evidence": [
+        ("ada", ["slash", "n", "a", "n", "full_stop", "enter", "v", "1", "enter"],
+         ["set", "{next}", "--cause", "IR", "--span", "12:16"])
+    ],
+    "undo": [("ada", ["1", "enter"], ["set", "{next}", "--cause", "IR"]), ("ada", ["u"], ["undo"])],
+    "propose": [
+        ("ada", ["p", "a", ":", "b", "enter"], ["propose", "a", "--definition", "b", "--thread", "{next}"])
+    ],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("twins", TWINS.values(), ids=TWINS)
+def test_keys_do_what_commands_do(
+    own: Study, tmp_path: Path, twins: list[tuple[str, list[str], list[str]]]
+) -> None:
+    """Keys on the screen and the command beside them leave the same events."""
+    found = []
+    for name in ("screen", "command"):
+        database = open_database(f"sqlite:///{tmp_path}/{name}.db")
+        fill(database, own)
+        base = ["--study", str(tmp_path / "own.toml"), "--database", f"sqlite:///{tmp_path}/{name}.db"]
+        for handle, keys, arguments in twins:
+            if name == "screen":
+                press(database, own, handle, *keys)
+            else:
+                first = _next_number(database, own, handle)
+                given = [first if word == "{next}" else word for word in arguments]
+                assert run([*base, "--as", handle, "label", *given]) == 0
+        found.append(labels(database))
+        database.close()
+    assert found[0] == found[1]
+    assert found[0]
+
+
+def _next_number(database: Database, study: Study, handle: str) -> str:
+    from labeling.queue import next_thread
+
+    with database.writing() as session:
+        return str(next_thread(Desk(session, study, handle)).id)
+
+
+def test_check_and_dispute_on_the_screen(database: Database, own: Study) -> None:
+    """A second person agrees with one label and disputes the other; a third settles it."""
+    fill(database, own)
+    press(database, own, "ada", "1", "enter", "1", "enter")
+    press(database, own, "bo", "enter", "6", "enter")
+    shown = press(database, own, "cy")
+    assert "IR" in shown and "GE" in shown
+    press(database, own, "cy", "6", "m", "y", "enter", "enter")
+    with database.reading() as session:
+        history = read_history(session)
+    assert sorted(history.outcome(url).state for url in history.threads) == ["adjudicated", "checked"]
+
+
+def test_choosing_is_not_committing(database: Database, own: Study) -> None:
+    """Keys that choose record nothing; Enter without a choice says so and records nothing."""
+    fill(database, own)
+    shown = press(
+        database, own, "ada", "3", "escape", "x", "escape", "j", "k", "space", "b", "n", "N", "c", "h"
+    )
+    assert labels(database) == []
+    assert "IR" in shown
+
+
+def test_hostile_text_on_the_screen(database: Database, own: Study) -> None:
+    """Markup, escapes, bidi controls and endless lines are shown as text, and nothing crashes."""
+    fill(database, own, ALL)
+    shown = press(database, own, "ada", "j", "1", "enter")
+    assert "tensor[/]" in shown
+    assert printable(shown) == shown
+    assert len(labels(database)) == 1
+
+
+@given(body=st.text(max_size=300), width=st.integers(20, 120))
+def test_lines_show_the_whole_text(body: str, width: int) -> None:
+    """Every character of a post stands on exactly one line, in order, and no line holds a control."""
+    thread = made_thread(body.replace("\x00", ""))
+    lines = [line for line in to_document(thread, KEYWORDS, width).lines if line.post == 0]
+    text = thread.posts[0].body
+    assert "".join(text[line.start : line.end] for line in lines) == text.replace("\n", "")
+    assert all(printable(line.text) == line.text for line in lines)
+
+
+@pytest.mark.slow
+def test_a_long_thread_opens_quickly() -> None:
+    """A thread of 100 kB is wrapped and marked in under half a second of CPU."""
+    body = "".join(
+        f"The loss is nan at step {number}, see:\n\n```\nx = {number}\n```\n\n" for number in range(2000)
+    )
+    thread = made_thread(body[:100_000])
+    started = time.process_time()
+    document = to_document(thread, KEYWORDS, 80)
+    assert time.process_time() - started < 0.5
+    assert len(document.lines) > 2000
