@@ -33,6 +33,8 @@ SEARCH = """query($q: String!, $first: Int!, $after: String) {
     nodes { ... on Issue { id number } ... on PullRequest { id number } }
   }
 }"""
+MANY = " ".join(f"c{number}: comments(first: 100) {{ totalCount }}" for number in range(50))
+CROWDED = f'{{search(query:"is:issue",type:ISSUE,first:100){{nodes{{... on Issue{{{MANY}}}}}}}}}'
 BY_ID = """query($ids: [ID!]!) { nodes(ids: $ids) { __typename ... on Issue { number author { login }
   comments(first: 2) { totalCount nodes { body fullDatabaseId } pageInfo { hasNextPage endCursor } } } } }"""
 
@@ -127,6 +129,8 @@ def test_comment_cursors(ask: Asked) -> None:
     ("text", "kind"),
     [
         ('{search(query:"is:issue",type:ISSUE,first:101){issueCount}}', "EXCESSIVE_PAGINATION"),
+        ('{search(query:"is:issue",type:ISSUE,first:0){issueCount}}', "EXCESSIVE_PAGINATION"),
+        (CROWDED, "MAX_NODE_LIMIT_EXCEEDED"),
         ('{search(query:"is:issue",type:ISSUE){nodes{__typename}}}', "MISSING_PAGINATION_BOUNDARIES"),
         ("query($i:[ID!]!){nodes(ids:$i){id}}", "EXCESSIVE_PAGINATION"),
         ('{search(query:"is:issue",type:ISSUE,first:1,after:"x"){issueCount}}', "INVALID_CURSOR_ARGUMENTS"),

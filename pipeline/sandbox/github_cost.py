@@ -86,7 +86,7 @@ class _Counter:
             a.name.value: value_from_ast_untyped(a.value, self.variables) for a in field.arguments or ()
         }
         if field.name.value == "nodes" and isinstance(arguments.get("ids"), list):
-            _check_page("nodes", len(arguments["ids"]), field)
+            _check_page("nodes", max(1, len(arguments["ids"])), field)
             return self.count(field.selection_set, parents * len(arguments["ids"]))
         if field.name.value not in CONNECTIONS:
             return self.count(field.selection_set, parents)
@@ -109,6 +109,6 @@ class _Counter:
 
 
 def _check_page(name: str, size: int, field: FieldNode) -> None:
-    if not 0 <= size <= LARGEST_PAGE:
-        message = f"Requesting {size} records on `{name}` exceeds the limit of {LARGEST_PAGE} records."
+    if not 1 <= size <= LARGEST_PAGE:
+        message = f"Requesting {size} records on `{name}` is outside of 1 to {LARGEST_PAGE} records."
         raise refusal("EXCESSIVE_PAGINATION", message, field)
