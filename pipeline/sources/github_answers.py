@@ -17,6 +17,7 @@ SECONDARY_WORDS = ("secondary rate limit", "abuse detection", "submitted too qui
 PRIMARY_WORDS = ("api rate limit exceeded", "rate limit already exceeded")
 RATE_TYPES = frozenset(("RATE_LIMIT", "RATE_LIMITED", "GRAPHQL_RATE_LIMIT"))
 HEAVY_TYPES = frozenset(("RESOURCE_LIMITS_EXCEEDED", "MAX_NODE_LIMIT_EXCEEDED", "TIMEOUT"))
+NODE_TYPES = frozenset(("NOT_FOUND", "FORBIDDEN"))  # about a single node, which is gone or private
 HEAVY_WORDS = ("something went wrong while executing your query", "timedout", "timed out", "timeout")
 NO_SUCH_REPOSITORIES = "listed users and repositories cannot be searched"
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from datetime import datetime
-from typing import Any
+from typing import Any, Protocol
 
 from pipeline.errors import Gone
 from pipeline.sources.base import Entry, Lookup, Page, Payload, RepositoryRecord, Result
@@ -36,6 +36,13 @@ REACHABLE = 1000  # repositories of one list
 TRIES = 3  # of a list that timed out
 SPLITS = 8  # levels of splitting a list that gives less than it announces
 WORTH_ASKING = 0.05  # share of repositories without closed issues from which asking saves searches
+
+
+class HasRepositories(Protocol):
+    """Who knows the catalogue."""
+
+    def repositories(self) -> Sequence[RepositoryRecord]:
+        """Return the catalogue."""
 
 
 def listing_entry(topic: str, scope: Scope, window: Sequence[datetime] = (), splits: int = 0) -> Entry:
@@ -107,7 +114,7 @@ def _merged(known: RepositoryRecord | None, listed: RepositoryRecord) -> Reposit
     return replace(listed, facts=facts | {key: value for key, value in listed.facts.items() if value})
 
 
-def relevant(lookup: Lookup, topics: Iterable[str]) -> list[RepositoryRecord]:
+def relevant(lookup: HasRepositories, topics: Iterable[str]) -> list[RepositoryRecord]:
     """Return the repositories of the catalogue that are there and have a topic of the study."""
     wanted = set(topics)
     return [

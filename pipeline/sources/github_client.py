@@ -20,6 +20,7 @@ from pipeline.errors import Gone, Malformed, Refused
 from pipeline.payloads import TooMuch, read_json
 from pipeline.sources.github_answers import (
     HEAVY_TYPES,
+    NODE_TYPES,
     RATE_TYPES,
     SECONDARY_WAIT,
     Limited,
@@ -201,6 +202,8 @@ class Client:
         if types and call.value.get("data") is None:
             said = "; ".join(str(error.get("message")) for error in call.value["errors"][:3])
             raise Refused(f"github: {call.what}: {said}")
+        if types - NODE_TYPES:  # a part that failed must not look like one that is gone
+            return call.too_heavy(", ".join(sorted(types - NODE_TYPES)) or "a part of the answer failed")
         return Accepted() if isinstance(call.value.get("data"), dict) else Again("an answer without data")
 
     def _limited(self, call: _Call, limited: Limited) -> Again:

@@ -21,6 +21,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
+from datetime import datetime
 from typing import Any
 
 from pipeline.sources.base import Entry, Lookup, Page, Payload, RepositoryRecord, Result
@@ -87,6 +88,42 @@ def _chunks(items: list[list[str]]) -> list[list[list[str]]]:
     return [items[first : first + CHUNK] for first in range(0, len(items), CHUNK)]
 
 
+class Snapshot:
+    """What is stored while one page is read: asked for once, with what the page has changed since."""
+
+    def __init__(self, lookup: Lookup) -> None:
+        self._lookup = lookup
+        self._repositories = lookup.repositories()
+        self.by_id = {record.external_id: record for record in self._repositories}
+        self.catalogue = Catalogue(self._repositories)
+        self.changed: dict[str, dict[str, Any]] = {}
+
+    def repositories(self) -> Sequence[RepositoryRecord]:
+        """Return the catalogue."""
+        return self._repositories
+
+    def known(self, external_ids: Sequence[str]) -> dict[str, datetime | None]:
+        """Return the `updated_at` of those threads that are stored."""
+        return self._lookup.known(external_ids)
+
+    def news_in(self, nodes: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+        """Return the threads that are not stored as they are."""
+        stored = self.known([_external_id(node) for node in nodes])
+        return [
+            node
+            for node in nodes
+            if node["updatedAt"] is None or stored.get(_external_id(node)) != from_text(node["updatedAt"])
+        ]
+
+    def forget(self, repository: str, node: str) -> tuple[int, str]:
+        """Remember a thread no longer; return its number and kind."""
+        name = f"threads:{repository}"
+        nodes = dict((self.changed.get(name) or self._lookup.memory(name) or {}).get("nodes", {}))
+        number, kind = nodes.pop(node, (0, "issue"))
+        self.changed[name] = {"nodes": nodes}
+        return number, kind
+
+
 class Refresher:
     """Asks the questions of a refresh, as many at once as GitHub works off."""
 
@@ -110,19 +147,16 @@ class Refresher:
             except TooHeavy:
                 self._most = len(asked) // 2
         payload = Payload("refresh", reply.request, reply.answer.body)
-        pages = [
-            self._read(entry, reply.value["data"].get(f"part{n}"), lookup) for n, entry in enumerate(asked)
-        ]
-        memory: dict[str, dict[str, Any]] = {}
-        for page in pages:
-            memory |= page.memory
+        stored = Snapshot(lookup)
+        answers = [reply.value["data"].get(f"part{n}") for n in range(len(asked))]
+        pages = [self._read(entry, answer, stored) for entry, answer in zip(asked, answers, strict=True)]
         return Page(
             results=tuple(result for page in pages for result in page.results),
             payloads=(payload,),
             threads=tuple(pair for page in pages for pair in page.threads),
             repositories=tuple(record for page in pages for record in page.repositories),
             found=tuple(entry for page in pages for entry in page.found),
-            memory=memory,
+            memory=stored.changed,
         )
 
     def _variables(self, n: int, entry: Entry) -> list[tuple[str, Any]]:
@@ -133,28 +167,27 @@ class Refresher:
             return [(f"q{n}", Search.read(parameters["search"]).text(self._client.now))]
         return [(f"ids{n}", [node for _, node in parameters["ids"]])]
 
-    def _read(self, entry: Entry, answer: Any, lookup: Lookup) -> Page:
+    def _read(self, entry: Entry, answer: Any, stored: Snapshot) -> Page:
         readers = {
             "topic": self._read_topic,
             "search": self._read_search,
             "repositories": self._read_repositories,
             "threads": self._read_threads,
         }
-        return readers[entry.parameters["part"]](entry, answer, lookup)
+        return readers[entry.parameters["part"]](entry, answer, stored)
 
-    def _read_topic(self, entry: Entry, answer: Any, lookup: Lookup) -> Page:
+    def _read_topic(self, entry: Entry, answer: Any, stored: Snapshot) -> Page:
         """List a topic again if it has another number of repositories than the catalogue."""
         topic = entry.parameters["topic"]
-        known = relevant(lookup, [topic])
+        known = relevant(stored, [topic])
         if answer is not None and answer["repositoryCount"] == len(known):
             return Page((Result(entry),))
         listing = listing_entry(topic, Scope.read(entry.parameters["scope"]))
         return Page((Result(entry, note="the number of repositories differs"),), found=(listing,))
 
-    def _read_repositories(self, entry: Entry, answer: Any, lookup: Lookup) -> Page:
+    def _read_repositories(self, entry: Entry, answer: Any, stored: Snapshot) -> Page:
         """Keep what changed; a renamed repository, or one with its first closed issues, is searched whole."""
-        catalogue = {record.external_id: record for record in lookup.repositories()}
-        asked = [catalogue[key] for key, _ in entry.parameters["ids"]]
+        asked = [stored.by_id[key] for key, _ in entry.parameters["ids"]]
         records = as_they_are(asked, answer)
         changed = [after for before, after in zip(asked, records, strict=True) if after != before]
         scope = replace(Scope.read(entry.parameters["scope"]), updated_since=None)
@@ -170,42 +203,34 @@ class Refresher:
         result = Result(entry, note=dropped(asked, records))
         return Page((result,), repositories=tuple(changed), found=(*searches, *listings))
 
-    def _read_search(self, entry: Entry, answer: Any, lookup: Lookup) -> Page:
+    def _read_search(self, entry: Entry, answer: Any, stored: Snapshot) -> Page:
         """Fetch the threads that changed; search properly where there are more than were given."""
         search = Search.read(entry.parameters["search"])
         if answer is None or answer["issueCount"] > len(answer["nodes"]):
             return Page((Result(entry, note="many changed"),), found=(search.entry(),))
         nodes = [node for node in answer["nodes"] if node and "number" in node]
-        stored = lookup.known([_external_id(node) for node in nodes])
-        fresh = [node for node in nodes if not _is_known(node, stored)]
-        catalogue = Catalogue(lookup)
-        found = [self._thread_entry(node, entry, catalogue) for node in fresh]
+        found = [self._thread_entry(node, entry, stored) for node in stored.news_in(nodes)]
         return Page((Result(entry),), found=tuple(found))
 
-    def _read_threads(self, entry: Entry, answer: Any, lookup: Lookup) -> Page:
+    def _read_threads(self, entry: Entry, answer: Any, stored: Snapshot) -> Page:
         """Fetch the stored threads that changed, and take leave of those that are gone."""
-        remembered = {key: lookup.memory(f"threads:{key}") or {} for key, _ in entry.parameters["ids"]}
-        names = {record.external_id: record.full_name for record in lookup.repositories()}
-        catalogue = Catalogue(lookup)
-        found, gone, memory = [], [], {}
-        stored = lookup.known([_external_id(node) for node in answer if node and "number" in node])
-        for (key, thread), node in zip(entry.parameters["ids"], answer, strict=True):
-            if node and "number" in node:
-                if not _is_known(node, stored):
-                    found.append(self._thread_entry(node, entry, catalogue))
-                continue
-            nodes = dict(remembered[key].get("nodes", {}))
-            number, kind = nodes.pop(thread, (0, "issue"))
-            gone.append(gone_thread(f"{names[key]}#{number}", kind, "gone", self._settings))
-            memory[f"threads:{key}"] = remembered[key] = {"nodes": nodes}
-        known = lookup.known([record.external_id for record in gone])
+        present = [node for node in answer if node and "number" in node]
+        found = [self._thread_entry(node, entry, stored) for node in stored.news_in(present)]
+        there = {node["id"] for node in present}
+        gone = [
+            gone_thread(f"{stored.by_id[key].full_name}#{number}", kind, "gone", self._settings)
+            for key, node in entry.parameters["ids"]
+            if node not in there
+            for number, kind in [stored.forget(key, node)]
+        ]
+        known = stored.known([record.external_id for record in gone])
         threads = tuple((record, 0) for record in gone if record.external_id in known)
-        return Page((Result(entry),), threads=threads, found=tuple(found), memory=memory)
+        return Page((Result(entry),), threads=threads, found=tuple(found))
 
-    def _thread_entry(self, node: dict[str, Any], entry: Entry, catalogue: Catalogue) -> Entry:
+    def _thread_entry(self, node: dict[str, Any], entry: Entry, stored: Snapshot) -> Entry:
         limited = entry.parameters["scope"]["limited"]
         parameters = {
-            "repository": catalogue.id_of(node["repository"]),
+            "repository": stored.catalogue.id_of(node["repository"]),
             "name": node["repository"]["nameWithOwner"],
             "number": node["number"],
             "kind": "pull" if node["kind"] == "PullRequest" else "issue",
@@ -216,11 +241,6 @@ class Refresher:
 
 def _external_id(node: dict[str, Any]) -> str:
     return f"{node['repository']['nameWithOwner']}#{node['number']}"
-
-
-def _is_known(node: dict[str, Any], stored: dict[str, Any]) -> bool:
-    updated_at = from_text(node["updatedAt"])
-    return updated_at is not None and stored.get(_external_id(node)) == updated_at
 
 
 def _must_be_searched(before: RepositoryRecord, after: RepositoryRecord) -> bool:

@@ -85,7 +85,7 @@ def fetch_threads(
         "threads", "POST /graphql Threads", [reply.answer.body for reply in replies], found_by=found
     )
     nodes = whole_nodes([reply.value for reply in replies])
-    catalogue = Catalogue(lookup)
+    catalogue = Catalogue(lookup.repositories())
     pairs = [(entry, nodes.get(entry.key)) for entry in asked]
     settled = [_settle(entry, node, catalogue, settings, lookup) for entry, node in pairs]
     present = [node for _, node in pairs if node is not None]
@@ -104,8 +104,8 @@ def fetch_threads(
 class Catalogue:
     """The known repositories by node id: GraphQL's number for one is missing above 2^31."""
 
-    def __init__(self, lookup: Lookup) -> None:
-        self._by_node = {record.facts.get("node"): record for record in lookup.repositories()}
+    def __init__(self, repositories: Sequence[RepositoryRecord]) -> None:
+        self._by_node = {record.facts.get("node"): record for record in repositories}
 
     def id_of(self, repository: dict[str, Any]) -> str:
         """Return the id of a GraphQL repository."""
