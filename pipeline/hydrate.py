@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -120,7 +121,16 @@ def _crawl_of(session: Session, source: Source, entries: list[Entry], transport:
 
 
 def _settle(session: Session, listed: ListedUrl, link: Link, crawl_id: int, entry: Entry | None) -> None:
-    """Record what became of a URL."""
+    """Record what became of a URL; an entry that had to ask for the id has kept it."""
+    row = entry and session.scalar(
+        select(FrontierEntry).where(
+            FrontierEntry.crawl_id == crawl_id,
+            FrontierEntry.kind == entry.kind,
+            FrontierEntry.key == entry.key,
+        )
+    )
+    if link.external_id is None and row and row.cursor and "id" in row.cursor:
+        link = replace(link, external_id=row.cursor["id"])
     thread = _thread_of(session, link)
     if thread is not None:
         listed.thread_id = thread.id
@@ -129,13 +139,6 @@ def _settle(session: Session, listed: ListedUrl, link: Link, crawl_id: int, entr
             None if thread.availability == "present" else f"the service says: {thread.availability}"
         )
         return
-    row = entry and session.scalar(
-        select(FrontierEntry).where(
-            FrontierEntry.crawl_id == crawl_id,
-            FrontierEntry.kind == entry.kind,
-            FrontierEntry.key == entry.key,
-        )
-    )
     note = row.note if row else None
     listed.outcome = note.split(":")[0] if note and note.split(":")[0] in ("moved", "private") else "gone"
     listed.reason = note or "the service has no such thread"
