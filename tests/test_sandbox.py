@@ -182,6 +182,22 @@ def test_the_world_can_change_under_a_running_sandbox() -> None:
     assert answers[1].json()["title"] == "New"
 
 
+def test_a_repository_of_another_name_was_renamed() -> None:
+    """A new world that gives a repository another name leaves a redirect at the old one."""
+    with Sandbox(clock=VirtualClock()) as sandbox:
+        thread = sandbox.world.threads_of("github")[0]
+        old, new = thread.repository or "", "renamed/nets"
+        repositories = [
+            replace(r, full_name=new) if r.full_name == old else r for r in sandbox.world.repositories
+        ]
+        threads = [replace(t, repository=new) if t.repository == old else t for t in sandbox.world.threads]
+        sandbox.world = World(tuple(repositories), tuple(threads))
+        url = f"{sandbox.urls['github']}/repos/{old}/issues/{thread.number}"
+        found = httpx.get(url, trust_env=False, follow_redirects=True)
+    assert [answer.status_code for answer in (*found.history, found)] == [301, 200]
+    assert found.json()["html_url"].startswith(f"https://github.com/{new}/")
+
+
 def test_answers_are_dated_by_the_clock_of_the_service(server: ServiceServer) -> None:
     """The Date header is the virtual time, so that a client can see how far its own clock is off."""
     assert get(server).headers["date"] == "Sun, 01 Nov 2026 12:00:00 GMT"

@@ -121,21 +121,24 @@ class GitHubStore:
     def transfer(self, full_name: str, number: int, new_name: str, new_number: int) -> None:
         """Move a thread to another repository; it gets a new id and its old address redirects."""
         thread = self.thread(full_name, number)
+        new_id = max(self.threads) + 1
         self._forget(thread)
-        new_id = max(self.threads, default=0) + 1
         self.moved[self.repository_of(thread).id, number] = new_id
         self.add(replace(thread, id=new_id, repository=new_name, number=new_number))
 
     def become(self, world: World) -> None:
-        """Hold what another world holds; threads that it lacks were deleted."""
+        """Hold what another world holds; threads that it lacks were deleted, other names are renames."""
+        for repository in world.repositories:
+            known = self.repositories.get(repository.id)
+            if known is not None and known.full_name != repository.full_name:
+                self.rename(known.full_name, repository.full_name)
+            self.add_repository(repository)
         wanted = {thread.id: thread for thread in world.threads_of("github")}
         for thread in [thread for key, thread in self.threads.items() if wanted.get(key) != thread]:
             if thread.id in wanted:
                 self._forget(thread)
             else:
                 self.delete(thread.repository or "", thread.number)
-        for repository in world.repositories:
-            self.add_repository(repository)
         for key in wanted.keys() - self.threads.keys():
             self.add(wanted[key])
 
