@@ -21,7 +21,7 @@ from db.errors import NanmineError, StoppedEarly
 from db.threads import Thread
 from pipeline.journal import begin_run, end_run, keep_payloads
 from pipeline.sources.base import Entry, Page, RepositoryRecord, Source, Window
-from pipeline.store import Counts, author_key, upsert_threads
+from pipeline.store import Counts, author_key, rename_repository, upsert_threads
 from pipeline.study import Study
 from pipeline.transport import Transport
 
@@ -241,6 +241,8 @@ def _upsert_repositories(
         if row is None:
             row = Repository(source=source, external_id=record.external_id)
             session.add(row)
+        elif row.full_name != record.full_name:
+            rename_repository(session, source, row.full_name, record.full_name)
         row.full_name, row.topics, row.facts = record.full_name, list(record.topics), record.facts
         row.seen_at = now
         session.flush()

@@ -114,6 +114,19 @@ def to_record(row: Thread) -> ThreadRecord:
     )
 
 
+def rename_repository(session: Session, source: str, old: str, new: str) -> None:
+    """Give the threads of a renamed repository its new name; those that are stored under it already stay."""
+    taken = set(
+        session.scalars(select(Thread.external_id).where(Thread.source == source, Thread.repository == new))
+    )
+    for thread in session.scalars(select(Thread).where(Thread.source == source, Thread.repository == old)):
+        external_id = f"{new}#{thread.external_id.rpartition('#')[2]}"
+        if external_id not in taken:
+            thread.external_id, thread.repository = external_id, new
+            thread.url = thread.url.replace(f"/{old}/", f"/{new}/", 1)
+    session.flush()
+
+
 def author_key(session: Session) -> bytes:
     """Return the secret key of this database's author hashes, made on first use, never exported."""
     row = session.get(Memory, ("nanmine", "author_key"))

@@ -273,6 +273,24 @@ def test_what_changed_is_noticed(make_lab: MakeLab, database: Database) -> None:
     assert (third.counts.new, third.counts.changed) == (0, 0)
 
 
+def test_a_renamed_repository_keeps_its_threads(make_lab: MakeLab, database: Database) -> None:
+    """Threads of a repository that has another name or other topics now are the same threads."""
+    lab = make_lab()
+    lab.crawl(database)
+    before = rows(database, "select id from thread order by id")
+    lab.clock.sleep(7200)
+    lab.service.store.rename("acme/nets", "acme/new-nets")
+    both = lab.service.store.repositories[12]
+    lab.service.store.add_repository(replace(both, topics=("pytorch",)))
+    lab.crawl(database)
+    assert rows(database, "select id from thread order by id") == before
+    assert threads(database).keys() == {"acme/both#4", "acme/both#5", "acme/new-nets#1", "lab/torchy#6"}
+    assert threads(database)["acme/both#4"][1] == '["pytorch"]'
+    urls = rows(database, "select url from thread where repository = 'acme/new-nets'")
+    assert urls == [("https://github.com/acme/new-nets/issues/1",)]
+    assert lab.crawl(database).requests <= 2
+
+
 def test_what_changed_is_noticed_without_a_token(make_lab: MakeLab, database: Database) -> None:
     """Anonymously, edits, new threads and new repositories are found."""
     lab = make_lab()

@@ -36,7 +36,7 @@ from pipeline.sources.github_catalogue import (
 )
 from pipeline.sources.github_client import Client
 from pipeline.sources.github_queries import refresh
-from pipeline.sources.github_records import gone_thread
+from pipeline.sources.github_records import gone_thread, libraries_of
 from pipeline.sources.github_search import (
     FAMILIES,
     FETCHING,
@@ -117,11 +117,15 @@ class Snapshot:
 
     def forget(self, repository: str, node: str) -> tuple[int, str]:
         """Remember a thread no longer; return its number and kind."""
-        name = f"threads:{repository}"
-        nodes = dict((self.changed.get(name) or self._lookup.memory(name) or {}).get("nodes", {}))
+        nodes = self.remembered(repository)
         number, kind = nodes.pop(node, (0, "issue"))
-        self.changed[name] = {"nodes": nodes}
+        self.changed[f"threads:{repository}"] = {"nodes": nodes}
         return number, kind
+
+    def remembered(self, repository: str) -> dict[str, Any]:
+        """Return number and kind of the threads of a repository by node id."""
+        name = f"threads:{repository}"
+        return dict((self.changed.get(name) or self._lookup.memory(name) or {}).get("nodes", {}))
 
 
 class Refresher:
@@ -201,7 +205,30 @@ class Refresher:
             listing_entry(topic, Scope.read(entry.parameters["scope"])) for topic in sorted(lost & missing)
         ]
         result = Result(entry, note=dropped(asked, records))
-        return Page((result,), repositories=tuple(changed), found=(*searches, *listings))
+        regrouped = [
+            after for before, after in zip(asked, records, strict=True) if self._is_regrouped(before, after)
+        ]
+        threads = [found for record in regrouped for found in self._thread_entries(record, entry, stored)]
+        return Page((result,), repositories=tuple(changed), found=(*searches, *listings, *threads))
+
+    def _is_regrouped(self, before: RepositoryRecord, after: RepositoryRecord) -> bool:
+        """Say whether the threads of a repository are about other libraries of the study now."""
+        settings = self._settings
+        return libraries_of(before.topics, settings) != libraries_of(after.topics, settings)
+
+    def _thread_entries(self, record: RepositoryRecord, entry: Entry, stored: Snapshot) -> list[Entry]:
+        """Return the entries that fetch the stored threads of a repository again."""
+        repository = {"id": record.facts["node"], "databaseId": None, "nameWithOwner": record.full_name}
+        nodes = [
+            {
+                "id": node,
+                "number": number,
+                "kind": "PullRequest" if kind == "pull" else "",
+                "repository": repository,
+            }
+            for node, (number, kind) in stored.remembered(record.external_id).items()
+        ]
+        return [self._thread_entry(node, entry, stored) for node in nodes]
 
     def _read_search(self, entry: Entry, answer: Any, stored: Snapshot) -> Page:
         """Fetch the threads that changed; search properly where there are more than were given."""
