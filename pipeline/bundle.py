@@ -121,10 +121,12 @@ def _write_records(path: Path, name: str, fields: tuple[Field, ...], records: It
 
 
 def _write_study(session: Session, study: Study, folder: Path) -> None:
-    """Write the study, its codebook, every version of the codebook that labels were made under."""
+    """Write study, codebook, protocol, earlier codebooks and the card of the model."""
     _write(folder / "study.toml", study_toml(study))
     _write(folder / "codebook.toml", study.codebook.source)
-    for number, event in enumerate(read_history(session).codebooks, start=1):
+    history = read_history(session)
+    _write_json(folder / "protocol.json", history.setup)
+    for number, event in enumerate(history.codebooks, start=1):
         _write_json(folder / "codebooks" / f"{number:02}.json", event.payload)
     model = newest_model(session)
     if model is not None:

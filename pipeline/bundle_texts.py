@@ -40,7 +40,8 @@ Regenerate every table from this folder alone, and compare it with `tables/`:
 {files}
 
 Fields are explained in `DATA_DICTIONARY.md`. `study.toml` says what was mined and what counts,
-`codebook.toml` what the labels mean; `codebooks/` holds the versions in force while people labelled.
+`codebook.toml` what the labels mean; `codebooks/` holds the versions in force while people labelled,
+`protocol.json` the rules they labelled under.
 `tables/` has each table as Markdown, CSV, LaTeX and JSON, `figures/` the figures as SVG and PNG.
 `datapackage.json` describes the data for Frictionless tools, `croissant.json` for Croissant ones.
 

@@ -116,6 +116,13 @@ def label_records(session: Session) -> Iterator[Record]:
         }
 
 
+def simulated_note(session: Session) -> str:
+    """Say how many final labels rest on simulated annotators, or nothing: their records do not show it."""
+    labels = final_labels(session)
+    simulated = sum(final.simulated for final in labels)
+    return f"{simulated} of {len(labels)} labels are by simulated annotators" if simulated else ""
+
+
 def annotation_records(session: Session) -> Iterator[Record]:
     """Yield each annotator's own label of each thread, before any check or adjudication, by URL.
 

@@ -8,15 +8,18 @@ import shutil
 import subprocess
 import threading
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
 
 from db.engine import Database
+from db.proposals import keep_model
 from db.threads import Thread
 from flows.cli import nanmine
 from pipeline.report import content_policy, report_html
+from pipeline.report_parts import model_part
 from pipeline.study import Study
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
@@ -129,6 +132,38 @@ def test_the_command_writes_the_page(labelled: Database, tmp_path: Path) -> None
     )
     assert run.exit_code == 0, run.output
     assert Path("r.html").read_text().endswith("</html>")
+
+
+def test_a_models_card_and_evaluation_are_shown(labelled: Database, study: Study) -> None:
+    """The card as it stands, methods beside baselines, and the confusion and calibration as figures."""
+    size = len(study.codebook.causes)
+    scores = {
+        "average_precision": 0.9,
+        "work_saved_at_95": 0.1,
+        "macro_f1": 0.5,
+        "accuracy": 0.6,
+        "top_3": 0.8,
+    }
+    figures = {
+        "methods": {"model": scores | {"calibration": {"bins": [[0.5, 0.4, 10]]}}, "rules": scores},
+        "per_class": [{"code": "IR", "labels": 9, "precision": 0.5, "recall": 0.5, "f1": 0.5}],
+        "confusion": [[1.0] * size] * size,
+        "repeats": 10,
+        "folds": 5,
+        "labels": 19,
+    }
+    row = {
+        "name": "m1",
+        "digest": "d",
+        "card": {"seed": 7, "figures": figures},
+        "made_at": datetime(2022, 1, 1, tzinfo=UTC),
+    }
+    with labelled.writing() as session:
+        keep_model(session, row)
+        part = model_part(session, study)
+    assert [table.name for table in part.tables] == ["model", "evaluation", "classes"]
+    assert part.tables[1].rows[1] == ("rules", 0.9, 0.1, 0.5, 0.6, 0.8)
+    assert len(part.figures) == 2 and all(draw() for draw, _ in part.figures)
 
 
 @browser
