@@ -58,6 +58,11 @@ class Desk:
         return self.name
 
     @cached_property
+    def codebook_digest(self) -> str:
+        """The digest of the study's codebook, which every event is stamped with."""
+        return codebook_digest(self.study.codebook)
+
+    @cached_property
     def history(self) -> History:
         """Everything that has happened, as of the last record."""
         return read_history(self.session)
@@ -88,7 +93,7 @@ class Desk:
         columns = {
             "annotator": self.name,
             "simulated": bool(person and person.simulated),
-            "codebook": codebook_digest(self.study.codebook),
+            "codebook": self.codebook_digest,
             "content_sha256": thread.content_sha256 if thread else None,
         } | columns
         return self._append(kind, thread=thread, label=label, **columns)
@@ -112,9 +117,8 @@ class Desk:
         self._seal_first_codebook()
 
     def _seal_first_codebook(self) -> None:
-        book = self.study.codebook
+        book, digest = self.study.codebook, self.codebook_digest
         sealed = self.history.codebooks
-        digest = codebook_digest(book)
         if not sealed:
             payload: dict[str, Any] = {
                 "version": 1,
