@@ -85,7 +85,7 @@ class Client:
 
     def _read_robots(self) -> Robots:
         """Ask for robots.txt, which stands at the root of the host; a forum without one forbids nothing."""
-        answer = self._ask("/robots.txt", {}, _judge_robots, at_root=True)
+        answer = self._ask("/robots.txt", {}, self._judge_robots, at_root=True)
         if answer.status != 200:
             return Robots()
         return read_robots(answer.body.decode("utf-8", "replace"), self._agent)
@@ -138,6 +138,10 @@ class Client:
             return Again(str(error))
         return Accepted()
 
+    def _judge_robots(self, answer: Answer) -> Judgement:
+        """Take any answer but a limit or a failure: a forum without robots.txt forbids nothing."""
+        return self._judge(answer) if answer.status == 429 or answer.status >= 500 else Accepted()
+
     def _judge_limit(self, answer: Answer) -> Judgement:
         """Read a 429: plain text with headers, JSON with `extras`, or JSON with no hint at all (search)."""
         now = self._transport.clock.now()
@@ -147,12 +151,6 @@ class Client:
             return Again("HTTP 429", limit=limit, at_least=SHORTEST_WAIT)
         own = timedelta(seconds=SHORTEST_WAIT * (1 + random.random() / 4) * self._transport.pace)
         return Again("HTTP 429", limit=limit, until=max(*named, now + own))
-
-
-def _judge_robots(answer: Answer) -> Judgement:
-    if answer.status >= 500 or answer.status == 429:
-        return Again(f"HTTP {answer.status}", at_least=SHORTEST_WAIT)
-    return Accepted()
 
 
 def _wait_seconds(body: bytes, now: datetime) -> datetime | None:
