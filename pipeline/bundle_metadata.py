@@ -37,6 +37,12 @@ CONTEXT = {
 }
 
 
+CSV_RULES = """\
+CSV files are UTF-8 with a heading. Lists and nested values are JSON. An empty cell of a field that may
+be null is null; a text there that is empty, or backslashes alone, has one backslash more. A cell that
+a spreadsheet would execute has a single quote before it."""
+
+
 @dataclass(frozen=True, slots=True)
 class Resource:
     """One data file of the package: its place, fields, rows, size in bytes and SHA-256."""

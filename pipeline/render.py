@@ -68,8 +68,9 @@ def _markdown_row(cells: list[str]) -> str:
 
 
 def _markdown_text(text: str) -> str:
-    for character in "\\|<*`":
-        text = text.replace(character, "\\" + character)
+    for plain in ("\\", "|", "<", "*", "`", "__"):
+        text = text.replace(plain, "".join(f"\\{character}" for character in plain))
+    text = text.replace("](", "]\\(")  # no link but ours
     return " ".join(text.split())
 
 
@@ -109,7 +110,16 @@ def _latex_row(cells: list[str]) -> str:
 
 
 def _latex(text: str) -> str:
-    return "".join(LATEX.get(character, character) for character in " ".join(text.split()))
+    return "".join(map(_latex_character, " ".join(text.split())))
+
+
+def _latex_character(character: str) -> str:
+    """Return what stands for a character: itself, an escape, or its code point where T1 fonts lack it."""
+    if character in LATEX:
+        return LATEX[character]
+    if " " <= character <= "~" or (character.isalpha() and "\u00c0" <= character <= "\u00ff"):
+        return character
+    return f"U+{ord(character):04X}"
 
 
 def to_json(table: Table) -> str:

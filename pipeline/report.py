@@ -20,7 +20,7 @@ from sqlalchemy.orm import Session
 from db.labels import final_labels
 from db.records import FinalLabel
 from db.threads import Thread
-from pipeline import provenance, tables
+from pipeline import figures, provenance, tables
 from pipeline.comparison import comparison_tables
 from pipeline.material import read_material
 from pipeline.patterns import read_patterns
@@ -141,8 +141,6 @@ RESULTS = ("table1", "shares", "funnel")
 
 
 def _results(own: dict[str, Table]) -> Section:
-    from pipeline import figures
-
     pictures = _pictures(
         [
             (lambda: figures.distribution(own["table1"]), "Valid threads of each stratum by root cause."),
@@ -154,8 +152,6 @@ def _results(own: dict[str, Table]) -> Section:
 
 
 def _comparison(groups: tables.Groups, study: Study) -> Section:
-    from pipeline import figures
-
     published = load_published(str(study.published))
     compared = comparison_tables(groups, study, published)
     text = f"Shares of all valid threads here and in {published.citation}."
@@ -188,8 +184,6 @@ NO_FIGURES = "" if find_spec("matplotlib") else "Figures are left out: they need
 
 def _pictures(drawn: Sequence[tuple[Any, str]]) -> tuple[Picture, ...]:
     """Draw each figure as SVG in a data address; none where matplotlib is not installed."""
-    from pipeline import figures
-
     if NO_FIGURES:
         return ()
     return tuple(

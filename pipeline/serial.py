@@ -1,8 +1,9 @@
 """Records to files and back: JSON Lines, CSV and Parquet over the same fields, without loss.
 
 A record is a dictionary with the fields of its export. In CSV a list or a nested value is JSON
-text, null is an empty cell, and a cell that a spreadsheet would execute gets a quote before it,
-which reading takes away again; a null text and an empty one are told apart by a backslash-N.
+text, null is an empty cell, and a cell that a spreadsheet would execute gets a quote before it. A
+text of a nullable field that is empty, or backslashes alone, gets one backslash more, so that it
+is not taken for null. Reading takes both away again.
 """
 
 from __future__ import annotations
@@ -110,7 +111,7 @@ def read_records(path: Path, fields: Sequence[Field]) -> list[Record]:
         raise InputError(f"{path}: is none of {', '.join(READERS)}")
     try:
         return READERS[path.suffix](path, fields)
-    except (ValueError, KeyError, StopIteration) as error:
+    except (ValueError, LookupError, StopIteration, csv.Error) as error:
         raise InputError(f"{path}: cannot be read as an export ({error})") from None
 
 

@@ -154,8 +154,11 @@ def test_the_command_writes_whole_files_or_none(labelled: Database, tmp_path: Pa
     assert all("posts" in json.loads(line) for line in printed.output.splitlines())
 
 
-def test_a_file_that_is_no_export_is_refused(tmp_path: Path) -> None:
-    """The message names the file."""
-    (tmp_path / "x.jsonl").write_text("{}\n")
-    with pytest.raises(InputError, match=r"x\.jsonl: cannot be read as an export"):
-        read_records(tmp_path / "x.jsonl", [Field("url", "string", "")])
+@pytest.mark.parametrize(
+    ("name", "content"), [("x.jsonl", "{}\n"), ("x.jsonl", "{"), ("x.csv", ""), ("x.csv", "url,a\n\n")]
+)
+def test_a_file_that_is_no_export_is_refused(tmp_path: Path, name: str, content: str) -> None:
+    """The message names the file, whatever is wrong with it."""
+    (tmp_path / name).write_text(content)
+    with pytest.raises(InputError, match=rf"{name}: cannot be read as an export"):
+        read_records(tmp_path / name, [Field("url", "string", "")])

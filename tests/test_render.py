@@ -46,6 +46,12 @@ def test_markdown_groups_escapes_and_aligns() -> None:
     assert r"\<b>" in lines[6]
 
 
+def test_markdown_makes_no_link_and_no_emphasis_of_a_cell() -> None:
+    """Text of a thread stays text: no link to elsewhere, and `__init__` keeps its underscores."""
+    text = render(Table("t", "T", ("a",), (("[x](javascript:1) __init__",),)), "md")
+    assert r"[x]\(javascript:1) \_\_init\_\_" in text
+
+
 def test_csv_repeats_every_cell() -> None:
     """CSV is for programs: the type stands in every row."""
     rows = list(csv.reader(io.StringIO(render(TABLE, "csv"))))
@@ -110,18 +116,10 @@ def test_an_unknown_form_is_refused_before_anything_is_written() -> None:
 @pytest.mark.skipif(shutil.which("pdflatex") is None, reason="no pdflatex on this machine")
 def test_latex_compiles() -> None:
     """Every character that a table of the study can hold compiles with booktabs."""
-    hostile = Table(
-        "t",
-        "T",
-        ("a", "b"),
-        (*((chr(code) * 2, code) for code in range(33, 127)), ("x ≤ 0 ∨ x ∈ {∞} −", 1)),
-    )
-    body = (
-        render(TABLE, "tex")
-        + "\\clearpage\n"
-        + render(Table("u", "U", hostile.columns, hostile.rows[:40]), "tex")
-    )
-    body += "\\clearpage\n" + render(Table("v", "V", hostile.columns, hostile.rows[40:]), "tex")
+    codes = [*range(0x250), 0x2028, 0x202E, 0x4E2D, 0x1F600, *map(ord, "≤∨∈∞−…")]
+    rows = tuple((chr(code) * 2 + "[", code) for code in codes)
+    parts = [Table("t", "T", ("a", "b"), rows[start : start + 40]) for start in range(0, len(rows), 40)]
+    body = "\\clearpage\n".join(render(table, "tex") for table in (TABLE, *parts))
     document = (
         "\\documentclass{article}\\usepackage[T1]{fontenc}\\usepackage[utf8]{inputenc}\\usepackage{booktabs}"
     )

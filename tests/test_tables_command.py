@@ -49,6 +49,8 @@ def test_files_are_written_in_every_form(labelled: Database, tmp_path: Path) -> 
     [
         (["--format", "xls"], "'xls' is not one of md, csv, tex, json, html"),
         (["--compare", "nobody"], "published study 'nobody' is not one of wang2022"),
+        (["--bundle", ".", "--compare", "wang2022"], "it goes without --audit and --compare"),
+        (["--lists", "."], "--lists goes with --audit"),
         (["--audit", "nobody"], "published study 'nobody' is not one of wang2022"),
     ],
 )

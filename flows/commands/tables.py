@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from db.errors import UsageError
 from flows.context import database_of, settings_of
 from pipeline.material import read_material
 from pipeline.published import load_published
@@ -54,6 +55,10 @@ def tables(
     everything: bool,
 ) -> None:
     """Print the study's tables from the labels in the database, or write all of them to files."""
+    if bundle and (audit or compare):
+        raise UsageError("--bundle prints a package's own tables; it goes without --audit and --compare")
+    if lists and not audit:
+        raise UsageError("--lists goes with --audit")
     forms = parse_forms(formats or (FILES if out else "md"))
     if audit:
         from pipeline.audit import audit_tables
