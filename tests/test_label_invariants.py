@@ -44,6 +44,7 @@ from labeling.taxonomy import (
     with_category,
 )
 from labeling.verifying import problems
+from pipeline.checklist import checklist_items
 from pipeline.codebook import to_codebook
 from pipeline.errors import InputError, StudyError
 from pipeline.reliability import agreement_of
@@ -811,3 +812,112 @@ def test_the_protocol_cannot_change_under_labels(faithful: Lab) -> None:
     faithful.study = small(faithful.study, quota=4)
     with pytest.raises(NanmineError, match="quotas"), faithful.desk("ada") as desk:
         next_thread(desk)
+
+
+def test_a_blind_pilot_is_discussed_and_first_votes_stay(database: Database, study: Study) -> None:
+    """Both label the pilot alone; afterwards each may vote anew, and both agreements can be told."""
+    fill(database)
+    lab = Lab(database, small(study, protocol="blind_double", pilot_size=2))
+    answers = {"ada": itertools.cycle((VALID, OTHER)), "bo": itertools.cycle((OTHER, VALID))}
+    for handle in ("ada", "bo"):
+        with lab.desk(handle) as desk:
+            for _ in range(2):
+                decide(desk, next_thread(desk), next(answers[handle]))
+    with lab.desk("bo") as desk:
+        url = next(url for url, story in desk.history.threads.items() if story.decisions)
+        first = desk.history.threads[url].votes["ada"].label
+        assert first is not None
+        event = decide(desk, desk.thread(url), first)
+        assert event.phase == "discussion"
+        assert desk.history.outcome(url).state == "agreed"
+    history = lab.history()
+    before = agreement_of(history, study.codebook, phases=("pilot",), replicates=0).levels[1]
+    after = agreement_of(history, study.codebook, phases=("discussion",), replicates=0).levels[1]
+    assert (len(before.disagreements), len(after.disagreements)) == (2, 0)
+
+
+def test_a3_rejections_are_checked_on_request(database: Database, study: Study) -> None:
+    """By default a rejection stands unchecked; with check_invalid it waits for its check."""
+    fill(database)
+    lab = Lab(database, small(study, check_invalid=True, check_after="any_time"))
+    with lab.desk("ada") as desk:
+        url = decide(desk, next_thread(desk), INVALID).thread_url
+    with lab.desk("bo") as desk:
+        assert desk.history.outcome(str(url)).state == "labeled"
+        check(desk, next_check(desk))
+        assert desk.history.outcome(str(url)).how == "checked"
+
+
+def test_unchecked_rejections_are_no_final_labels(faithful: Lab) -> None:
+    """Under the paper's protocol a rejection nobody checked is told apart from the final labels."""
+    faithful.label_all("ada", lambda _: INVALID)
+    with faithful.database.reading() as session:
+        assert final_labels(session) == []
+        assert {final.how for final in final_labels(session, unchecked=True)} == {"unchecked"}
+
+
+@pytest.mark.parametrize(("replace_discarded", "places"), [(False, 3), (True, 2)])
+def test_a8_a_discarded_thread_keeps_its_place_or_not(
+    database: Database, study: Study, replace_discarded: bool, places: int
+) -> None:
+    """A discarded thread is replaced by the next one only where the study says so."""
+    fill(database)
+    lab = Lab(database, small(study, replace_discarded=replace_discarded))
+    url = _disputed(lab)
+    lab.settle(lambda _: None)
+    assert lab.history().outcome(url).state == "discarded"
+    assert lab.history().spent("TI" if "TI" in url else "TP") == places
+
+
+def test_a12_a_tiebreaker_takes_a_side(database: Database, study: Study) -> None:
+    """A discussant may find a third label; a tiebreaker may not."""
+    fill(database)
+    lab = Lab(database, small(study, third_party="tiebreaker"))
+    url = _disputed(lab)
+    with pytest.raises(RefusedByProtocol, match="ties"), lab.desk("cy") as desk:
+        adjudicate(desk, desk.thread(url), "label", Label(True, root_cause="RE"), rationale="neither")
+    with lab.desk("cy") as desk:
+        adjudicate(desk, desk.thread(url), "label", OTHER, rationale="the second")
+
+
+@pytest.mark.parametrize("outcome", ["label", "discard"])
+def test_a_ruling_states_its_reasons(blind: Lab, outcome: str) -> None:
+    """Under blind double labeling a ruling says why and where the difference came from."""
+    for handle, label in (("ada", VALID), ("bo", OTHER)):
+        with blind.desk(handle) as desk:
+            url = decide(desk, next_thread(desk), label).thread_url
+    with pytest.raises(RefusedByProtocol), blind.desk("cy") as desk:
+        adjudicate(desk, desk.thread(str(url)), outcome, VALID if outcome == "label" else None)
+
+
+def test_checks_wait_for_the_strata(faithful: Lab) -> None:
+    """By default nothing is checked before every stratum is labelled."""
+    faithful.label_all("ada", lambda _: VALID)
+    with pytest.raises(NothingToDo, match="wait"), faithful.desk("bo") as desk:
+        next_check(desk)
+
+
+def test_a7_uncounted_causes_take_no_place(database: Database, study: Study) -> None:
+    """A cause that the study leaves uncounted is valid, and leaves its place to another thread."""
+    fill(database)
+    lab = Lab(database, small(study, uncounted_causes=["Other"]))
+    assert lab.label_all("ada", lambda _: Label(True, root_cause="Other")) == 12
+    assert lab.history().spent("TI") == 0
+
+
+def test_an_owner_labels_their_own_strata(faithful: Lab) -> None:
+    """Somebody else's stratum is refused, and `next` never offers it."""
+    with faithful.desk("bo") as desk:
+        url = next_thread(desk).url
+    assert "PI" in url or "PP" in url
+    with pytest.raises(RefusedByProtocol, match="does not own"), faithful.desk("ada") as desk:
+        decide(desk, desk.thread(url), VALID)
+
+
+def test_the_checklist_says_what_was_not_done(faithful: Lab, study: Study) -> None:
+    """The filled-in checklist claims no independent labels where labels were only checked."""
+    _disputed(faithful)
+    with faithful.database.reading() as session:
+        answers = {item.question: item.answer for item in checklist_items(session, study)}
+    assert answers["Two or more raters, independently"].startswith("no: one person labelled")
+    assert answers["An appropriate statistic"].startswith("none")
