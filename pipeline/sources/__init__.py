@@ -42,15 +42,15 @@ def open_source(name: str, settings: Settings, transport: Transport) -> Source:
 
 def questions_of(name: str, settings: Settings, transport: Transport) -> list[Answer]:
     """Ask the service what we rely on, for the doctor: (question, whether it holds, what was seen)."""
-    source = settings.study.sources[name]
+    source, study = settings.study.sources[name], settings.study
     if source.service == "github":
-        from pipeline.sources import github_doctor
+        from pipeline.sources.github_doctor import answers_of as ask_github
 
-        return github_doctor.answers_of(source, settings.study, transport, settings.github_tokens)
+        return ask_github(source, study, transport, settings.github_tokens)
     if source.service == "stackexchange":
-        from pipeline.sources import stackexchange_doctor
+        from pipeline.sources.stackexchange_doctor import answers_of as ask_stackexchange
 
-        return stackexchange_doctor.answers_of(source, settings.study, transport, settings.stackexchange_key)
-    from pipeline.sources import discourse_doctor
+        return ask_stackexchange(source, study, transport, settings.stackexchange_key)
+    from pipeline.sources.discourse_doctor import answers_of as ask_discourse
 
-    return discourse_doctor.answers_of(source, settings.study, transport)
+    return ask_discourse(source, study, transport)

@@ -7,9 +7,9 @@ from typing import Any
 from pipeline.errors import Refused
 from pipeline.sources.base import Lookup, RepositoryRecord
 from pipeline.sources.checkup import Answer, Visit
-from pipeline.sources.stackexchange import FILTERS, LAST_PAGE
 from pipeline.sources.stackexchange_client import Client
 from pipeline.sources.stackexchange_records import is_complete
+from pipeline.sources.stackexchange_site import FILTERS, LAST_PAGE
 from pipeline.study import SourceSettings, Study
 from pipeline.transport import Transport
 
