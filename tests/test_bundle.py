@@ -164,11 +164,12 @@ def test_a_study_written_as_toml_is_the_same_study(study: Study) -> None:
 def test_the_commands_write_and_check(
     labelled: Database, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Export, verify, and a folder that is not empty is left alone with exit code 3."""
+    """Export, verify, and a folder that is not empty is left alone with exit code 2."""
     database = f"sqlite:///{tmp_path}/study.db"
     assert run(["--database", database, "export", "bundle", "--out", "made"]) == 0
     assert run(["verify", "bundle", "made"]) == 0
     assert "byte for byte" in capsys.readouterr().out
-    assert run(["--database", database, "export", "bundle", "--out", "made"]) == 3
+    assert run(["--database", database, "export", "bundle", "--out", "made"]) == 2
+    assert not list(Path().glob(".*partial"))
     assert run(["verify", "bundle", str(tmp_path)]) == 1
     assert "has no SHA256SUMS" in capsys.readouterr().err

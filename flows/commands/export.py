@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+import shutil
 import sys
 from pathlib import Path
 from typing import BinaryIO
 
 import click
 
-from db.errors import NothingToDo, UsageError
+from db.errors import UsageError
 from flows.context import database_of, settings_of
 
 KINDS = ("threads", "matches", "labels", "proposals", "events", "annotations")
@@ -85,8 +86,13 @@ def _export_bundle(context: click.Context, out: Path | None, with_text: bool) ->
 
     if out is None:
         raise UsageError("export bundle needs --out DIR")
-    if out.exists() and any(out.iterdir()):
-        raise NothingToDo(f"{out} is not empty; name a new folder")
-    with database_of(context).reading() as session:
-        written = write_bundle(session, settings_of(context).study, out, with_text=with_text)
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise UsageError(f"{out} is not an empty folder; name a new one")
+    partial = out.with_name(f".{out.name}.partial")
+    try:
+        with database_of(context).reading() as session:
+            written = write_bundle(session, settings_of(context).study, partial, with_text=with_text)
+        partial.replace(out)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
     click.echo(f"{len(written)} files in {out}", err=True)
