@@ -410,7 +410,7 @@ FAULTS = {
 }
 
 
-@pytest.mark.parametrize("after", [0, 3, 8])
+@pytest.mark.parametrize("after", [0, 6])
 @pytest.mark.parametrize("name", FAULTS)
 def test_faults_that_pass_lose_nothing(make_lab: MakeLab, database: Database, name: str, after: int) -> None:
     """Limits, gateways, proxies and cut answers cost time, never a thread."""
@@ -452,7 +452,7 @@ def test_pitfall_26_anonymous_searches_keep_their_pace(make_lab: MakeLab, databa
     assert not any("authorization" in request.headers for request in lab.server.log)
 
 
-@pytest.mark.parametrize("budget", [3000, 400, 120])
+@pytest.mark.parametrize("budget", [3000, 120])
 def test_pitfall_17_a_page_that_is_too_heavy_is_halved(
     make_lab: MakeLab, database: Database, budget: int
 ) -> None:

@@ -238,18 +238,20 @@ def _with_nodes(repositories: Sequence[RepositoryRecord]) -> list[RepositoryReco
 
 
 def check_unsearchable(client: Client, entry: Entry, lookup: Lookup) -> Page:
-    """Find out by its id why a repository cannot be searched: it has another name now, or is gone."""
+    """Find out why a repository cannot be searched: it has another name now, or is gone."""
     search = Search.read(entry.parameters)
     key, name = search.repositories[0]
     known = next((record for record in lookup.repositories() if record.external_id == key), None)
     try:
-        reply = client.get(f"/repositories/{key}", {}, is_thing)
+        reply = client.get(f"/repos/{name}", {}, is_thing)  # a former name redirects
+        record = read_repository(reply.value)
+        if record is None or record.external_id != key:
+            raise Gone(f"github: {name} is another repository now")
     except Gone as error:
         gone = [replace(known, facts=known.facts | {"gone": True})] if known else []
         return Page((Result(entry, "gone", note=f"{error.availability}: {error}"),), repositories=tuple(gone))
-    record = read_repository(reply.value)
     payload = Payload("repositories", reply.request, reply.answer.body)
-    if record is None or record.full_name == name:
+    if record.full_name == name:
         result = Result(entry, "truncated", note=f"{name} is there but cannot be searched")
         return Page((result,), (payload,))
     again = replace(search, repositories=((key, record.full_name),)).entry()

@@ -42,7 +42,7 @@ REPOSITORIES = (
     """
 query Repositories($ids: [ID!]!) {
   nodes(ids: $ids) {
-    ... on Repository { ...Facts closedIssues: issues(states: [CLOSED]) { totalCount } }
+    ... on Repository { ...Facts closedIssues: issues(states: [CLOSED], first: 1) { totalCount } }
   }
 }
 """
@@ -84,7 +84,7 @@ _PARTS = {
     "search": "search(query: $q%d, type: ISSUE_ADVANCED, first: 20) { issueCount nodes { kind: __typename"
     f" ... on Issue {{ {_SEEN} }} ... on PullRequest {{ {_SEEN} }} }} }}",
     "repositories": "nodes(ids: $ids%d) { ... on Repository"
-    " { ...Facts closedIssues: issues(states: [CLOSED]) { totalCount } } }",
+    " { ...Facts closedIssues: issues(states: [CLOSED], first: 1) { totalCount } } }",
     "threads": f"nodes(ids: $ids%d) {{ kind: __typename ... on Issue {{ {_SEEN} }}"
     f" ... on PullRequest {{ {_SEEN} }} }}",
 }

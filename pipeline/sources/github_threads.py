@@ -232,7 +232,7 @@ def fetch_listed(client: Client, settings: SourceSettings, entry: Entry, lookup:
     if thread.external_id.lower() == f"{name}#{number}".lower():
         return page
     old = [(record, 0) for record in _farewell(entry, f"{name}#{number}", "moved", settings, lookup)]
-    moved = Result(entry, note=f"moved: {thread.url}")
+    moved = Result(entry, cursor={"id": thread.external_id}, note=f"moved: {thread.url}")
     return Page((moved,), page.payloads, (*page.threads, *old), page.repositories, memory=page.memory)
 
 
