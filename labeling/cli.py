@@ -1,191 +1,67 @@
-"""`nanmine label`: people, drawing and deciding; the other commands are in the files beside it."""
+"""`nanmine label`: a lazy group, so that its help loads neither the database nor anything heavy."""
 
 from __future__ import annotations
 
+import importlib
+
 import click
 
-from db.records import Label
-from labeling import cli_review, cli_study, cli_transfer
-from labeling.command_line import acting, desk_of, say, say_json
-from labeling.deciding import Notes, decide, decide_unsure, spans_of, undo
-from labeling.desk import Desk
-from labeling.drawing import draw
-from labeling.people import ROLES, add_annotator, remove_annotator
-from labeling.queue import next_thread
-from labeling.reading import label_line, thread_document
-from labeling.showing import thread_text
+# name: (where the command is, its line in the help)
+COMMANDS = {
+    "add-annotator": ("cli_decide:add", "Give somebody a role, in all strata or those named."),
+    "remove-annotator": ("cli_decide:remove", "Take every role from somebody."),
+    "draw": ("cli_decide:draw_command", "Draw the pilot, or the next batch of each open stratum."),
+    "next": ("cli_decide:next_command", "Show the next thread to label."),
+    "show": ("cli_decide:show", "Show a thread and your own label of it."),
+    "set": ("cli_decide:set_command", "Label a thread as valid with one root cause."),
+    "invalid": ("cli_decide:invalid", "Label a thread as not valid, with one reason."),
+    "unsure": ("cli_decide:unsure", "Leave a thread to discussion."),
+    "undo": ("cli_decide:undo_command", "Take back your last decision or check."),
+    "tui": ("cli_decide:tui", "Label on a full screen."),
+    "check": ("cli_review:check_group", "Check labels that somebody else gave."),
+    "adjudicate": ("cli_review:adjudicate_group", "Settle what two people could not."),
+    "stale": ("cli_review:stale", "List the threads to look at again."),
+    "reaffirm": ("cli_review:reaffirm_command", "Give your label of a thread again."),
+    "reopen": ("cli_review:reopen_command", "Let blind labels change once more (leads only)."),
+    "reveal": ("cli_review:reveal_command", "Show the model's proposal, after your own label."),
+    "codebook": ("cli_study:codebook_group", "Show the codebook, compare it, seal the next version."),
+    "propose": ("cli_study:propose_command", "Propose a category that the codebook lacks."),
+    "proposals": ("cli_study:proposals_group", "List proposed categories; accept, merge or reject one."),
+    "agree": ("cli_study:agree", "Print how far annotators agree."),
+    "report": ("cli_study:report", "Print how labeling stands, and the agreement checklist."),
+    "import": ("cli_transfer:import_command", "Load labels from CSV, JSON Lines, Label Studio or doccano."),
+    "export": ("cli_transfer:export_command", "Write the final labels, or each annotator's own."),
+    "bundle": ("cli_transfer:bundle_group", "Exchange labels between machines."),
+    "verify": ("cli_transfer:verify", "Check the chain of hashes and every label."),
+}
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+class LazyGroup(click.Group):
+    """A group that imports a command when it is used, and shows its help line without."""
+
+    def list_commands(self, context: click.Context) -> list[str]:
+        """Return the names in the order in which labeling meets them."""
+        return list(COMMANDS)
+
+    def get_command(self, context: click.Context, name: str) -> click.Command | None:
+        """Import one command."""
+        if name not in COMMANDS:
+            return None
+        module, _, attribute = COMMANDS[name][0].partition(":")
+        command = getattr(importlib.import_module(f"labeling.{module}"), attribute)
+        assert isinstance(command, click.Command)
+        return command
+
+    def format_commands(self, context: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the help lines of the table above; nothing is imported."""
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, line) for name, (_, line) in COMMANDS.items()])
+
+
+@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
 @click.option("--as", "annotator", metavar="HANDLE", help="Who labels; else NANMINE_ANNOTATOR.")
 @click.pass_context
 def label(context: click.Context, annotator: str | None) -> None:
     """Label threads: draw, decide, check, adjudicate, agree."""
     if annotator:
         context.meta["nanmine.annotator"] = annotator
-
-
-@label.command("add-annotator")
-@click.argument("handle")
-@click.argument("more_strata", nargs=-1, metavar="")
-@click.option("--role", type=click.Choice(ROLES), default="annotator", show_default=True)
-@click.option("--stratum", "strata", multiple=True, metavar="S", help="A stratum they own; repeat for more.")
-@click.option("--simulated", is_flag=True, help="A program, not a person: all its rows say so.")
-@acting
-def add(
-    context: click.Context,
-    handle: str,
-    more_strata: tuple[str, ...],
-    role: str,
-    strata: tuple[str, ...],
-    simulated: bool,
-) -> None:
-    """Give HANDLE a role, in all strata or those named."""
-    named = [code for group in (*strata, *more_strata) for code in group.replace(",", " ").split()]
-    with desk_of(context) as desk:
-        add_annotator(desk, handle, role, named, simulated=simulated)
-    say(f"{handle} is {role}" + (f" of {', '.join(named)}" if named else ""))
-
-
-@label.command("remove-annotator")
-@click.argument("handle")
-@acting
-def remove(context: click.Context, handle: str) -> None:
-    """Take every role from HANDLE; what they did stays, what they left goes to others."""
-    with desk_of(context) as desk:
-        remove_annotator(desk, handle)
-    say(f"{handle} has no role any more")
-
-
-@label.command("draw")
-@click.option("--stratum", "strata", multiple=True, metavar="S", help="Only this stratum; repeat for more.")
-@click.option("--count", type=click.IntRange(1), help="How many for each stratum; else the study's batch.")
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
-@acting
-def draw_command(context: click.Context, strata: tuple[str, ...], count: int | None, as_json: bool) -> None:
-    """Draw the pilot, or the next batch of each open stratum; `next` draws by itself as needed."""
-    with desk_of(context) as desk:
-        events = draw(desk, strata, count)
-    places = [{"url": event.thread_url, "id": event.thread_id, **event.payload} for event in events]
-    if as_json:
-        say_json(places)
-    else:
-        for place in places:
-            say(f"{place['stratum']:>3} {place['position']:>4}  {place['id']:>6}  {place['url']}")
-
-
-@label.command("next")
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
-@acting
-def next_command(context: click.Context, as_json: bool) -> None:
-    """Show the next thread to label."""
-    with desk_of(context) as desk:
-        _show(desk, str(next_thread(desk).id), as_json)
-
-
-@label.command("show")
-@click.argument("thread")
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
-@click.option("--plain", is_flag=True, help="Print text, which is the default.")
-@acting
-def show(context: click.Context, thread: str, as_json: bool, plain: bool) -> None:
-    """Show THREAD (its number, URL or id) and your own label of it."""
-    with desk_of(context, writing=False) as desk:
-        _show(desk, thread, as_json)
-
-
-def _show(desk: Desk, thread: str, as_json: bool) -> None:
-    document = thread_document(desk, desk.thread(thread))
-    if as_json:
-        say_json(document)
-    else:
-        say(thread_text(document))
-
-
-@label.command("set")
-@click.argument("thread")
-@click.option("--cause", required=True, metavar="C", help="The root cause.")
-@click.option("--fix", metavar="F", help="The fix pattern.")
-@click.option("--function", metavar="F", help="The function whose range was left.")
-@click.option("--memo", default="", metavar="M", help="A note; it never counts in agreement.")
-@click.option(
-    "--span", "spans", multiple=True, metavar="[P:]S:E", help="Evidence: characters S to E of post P."
-)
-@click.option("--with", "partner", metavar="HANDLE", help="With whom, in a joint pilot.")
-@acting
-def set_command(
-    context: click.Context,
-    thread: str,
-    cause: str,
-    fix: str | None,
-    function: str | None,
-    memo: str,
-    spans: tuple[str, ...],
-    partner: str | None,
-) -> None:
-    """Label THREAD as valid with one root cause."""
-    notes = Notes(memo=memo, spans=spans_of(spans), partner=partner)
-    _decide(context, thread, Label(True, None, cause, fix, function), notes)
-
-
-@label.command("invalid")
-@click.argument("thread")
-@click.option("--reason", required=True, metavar="R", help="Why it is no bug of the study.")
-@click.option("--memo", default="", metavar="M", help="A note; it never counts in agreement.")
-@click.option(
-    "--span", "spans", multiple=True, metavar="[P:]S:E", help="Evidence: characters S to E of post P."
-)
-@click.option("--with", "partner", metavar="HANDLE", help="With whom, in a joint pilot.")
-@acting
-def invalid(
-    context: click.Context, thread: str, reason: str, memo: str, spans: tuple[str, ...], partner: str | None
-) -> None:
-    """Label THREAD as not valid, with one reason."""
-    notes = Notes(memo=memo, spans=spans_of(spans), partner=partner)
-    _decide(context, thread, Label(False, reason), notes)
-
-
-def _decide(context: click.Context, thread: str, given: Label, notes: Notes) -> None:
-    with desk_of(context) as desk:
-        found = desk.thread(thread)
-        decide(desk, found, given, notes)
-        line = f"{found.id}: {label_line(given)}"
-    say(line)
-
-
-@label.command("unsure")
-@click.argument("thread")
-@click.option("--memo", default="", metavar="M", help="What is unclear.")
-@acting
-def unsure(context: click.Context, thread: str, memo: str) -> None:
-    """Leave THREAD to discussion."""
-    with desk_of(context) as desk:
-        found = desk.thread(thread)
-        decide_unsure(desk, found, Notes(memo=memo))
-        line = f"{found.id}: unsure"
-    say(line)
-
-
-@label.command("undo")
-@click.argument("thread", required=False)
-@acting
-def undo_command(context: click.Context, thread: str | None) -> None:
-    """Take back your last decision or check (of THREAD); a second undo takes back the first."""
-    with desk_of(context) as desk:
-        event = undo(desk, desk.thread(thread) if thread else None)
-        line = f"{event.thread_id}: {label_line(event.label) if event.label else event.verdict}"
-    say(line)
-
-
-@label.command("tui")
-@acting
-def tui(context: click.Context) -> None:
-    """Label on a full screen; every act is also a command."""
-    from labeling.screen_start import start
-
-    start(context)
-
-
-for module in (cli_review, cli_study, cli_transfer):
-    for command in module.COMMANDS:
-        label.add_command(command)

@@ -232,6 +232,3 @@ def reveal_command(context: click.Context, thread: str) -> None:
         reveal(desk, found)
         lines = proposal_lines(desk.session, found)
     say("\n".join(lines))
-
-
-COMMANDS = (check_group, adjudicate_group, stale, reaffirm_command, reopen_command, reveal_command)

@@ -229,6 +229,3 @@ def report(context: click.Context, checklist: bool, as_json: bool) -> None:
     say(progress_text(found))
     for item in items:
         say(f"\n[{item.kind}] {item.question}\n  {item.answer}")
-
-
-COMMANDS = (codebook_group, propose_command, proposals_group, agree, report)

@@ -109,6 +109,3 @@ def verify(context: click.Context) -> None:
     if found:
         raise NanmineError(f"label verify: {len(found)} problems in {number} events")
     say(f"{number} events, every hash and every label holds")
-
-
-COMMANDS = (import_command, export_command, bundle_group, verify)

@@ -588,7 +588,7 @@ def _check_all(session: object, study: Study, disputes_of: dict[str, int]) -> li
     return disputed
 
 
-@settings(max_examples=4, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@settings(max_examples=3, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
 @given(seed=st.integers(0, 10**6), protocol=st.sampled_from(["faithful", "blind_double"]))
 def test_18_states_add_up(
     tmp_path_factory: pytest.TempPathFactory, study: Study, seed: int, protocol: str
