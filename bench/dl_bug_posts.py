@@ -50,7 +50,9 @@ def main(source: Path, repeats: int) -> None:
         _say(f"{split}: macro-F1 {found[-1]:.4f}")
     _say(f"five published splits: macro-F1 {np.mean(found):.4f}")
     methods = ("model", "rules", "plain")
-    scored = cross_validate(labelled.examples, study.codebook, repeats=repeats, methods=methods, progress=_say)
+    scored = cross_validate(
+        labelled.examples, study.codebook, repeats=repeats, methods=methods, progress=_say
+    )
     for name in methods:
         values = [f1_score(truth, one.argmax(axis=1), average="macro") for one in scored[name].causes]
         _say(f"{repeats} x 5 folds, {name}: macro-F1 {np.mean(values):.4f} (sd {np.std(values):.4f})")

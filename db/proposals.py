@@ -7,7 +7,18 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import JSON, CheckConstraint, ForeignKey, Index, LargeBinary, UniqueConstraint, delete, func, insert, select
+from sqlalchemy import (
+    JSON,
+    CheckConstraint,
+    ForeignKey,
+    Index,
+    LargeBinary,
+    UniqueConstraint,
+    delete,
+    func,
+    insert,
+    select,
+)
 from sqlalchemy.orm import Mapped, Session, mapped_column
 
 from db.base import Base
@@ -134,7 +145,9 @@ def replace_proposals(session: Session, model_id: int, rows: list[dict[str, Any]
     """Store what a model proposes, in place of what it proposed before."""
     session.execute(delete(Proposal).where(Proposal.model_id == model_id))
     for start in range(0, len(rows), BATCH):
-        session.execute(insert(Proposal), [row | {"model_id": model_id} for row in rows[start : start + BATCH]])
+        session.execute(
+            insert(Proposal), [row | {"model_id": model_id} for row in rows[start : start + BATCH]]
+        )
 
 
 def cached_features(session: Session, keys: Iterable[str]) -> dict[str, tuple[bytes, bytes, bytes, bytes]]:
@@ -161,7 +174,7 @@ def cached_hits(session: Session, keys: Iterable[str]) -> dict[str, list[Any]]:
     for start in range(0, len(wanted), BATCH):
         query = select(CachedFeatures.key, CachedFeatures.hits)
         rows = session.execute(query.where(CachedFeatures.key.in_(wanted[start : start + BATCH])))
-        found.update({key: hits for key, hits in rows})
+        found.update((key, hits) for key, hits in rows)
     return found
 
 

@@ -24,8 +24,8 @@ LOG_LINE = re.compile(
     re.IGNORECASE | re.VERBOSE,
 )
 AUTOMATIC = re.compile(
-    r"automatically (?:closed|locked|marked|closing)|satisfied with the resolution|lack of (?:recent )?activity"
-    r"|has not had (?:any )?recent activity|closing as stale|marked as stale|due to inactivity",
+    r"automatically (?:closed|locked|marked|closing)|satisfied with the resolution"
+    r"|lack of (?:recent )?activity|has not had (?:any )?recent activity|closing as stale|marked as stale|due to inactivity",
     re.IGNORECASE,
 )
 
@@ -49,7 +49,9 @@ class PostText:
     accepted: bool = False
 
 
-def segments_of(title: str, posts: Sequence[PostText], tags: str, keywords: KeywordMatcher) -> tuple[Segment, ...]:
+def segments_of(
+    title: str, posts: Sequence[PostText], tags: str, keywords: KeywordMatcher
+) -> tuple[Segment, ...]:
     """Return the segments of a thread, in the order in which it reads; empty pieces are left out."""
     answers = _answers(posts)
     pieces = [Segment("title", title), Segment("tags", tags)]
@@ -75,7 +77,9 @@ def _bounded(pieces: Iterable[Segment]) -> Iterator[Segment]:
 def _answers(posts: Sequence[PostText]) -> frozenset[int]:
     """Return the positions of the accepted answers, or else of the last replies that a person wrote."""
     accepted = [n for n, post in enumerate(posts) if n and post.accepted]
-    written = [n for n, post in enumerate(posts) if n and post.role != "comment" and not AUTOMATIC.search(post.body)]
+    written = [
+        n for n, post in enumerate(posts) if n and post.role != "comment" and not AUTOMATIC.search(post.body)
+    ]
     return frozenset(accepted or written[-CLOSING:])
 
 

@@ -63,10 +63,14 @@ def to_document(thread: Thread, study: Study) -> Document:
     posts = [PostText(post.role, post.body, post.body_format, post.accepted) for post in thread.posts]
     replies = sum(post.role == "reply" for post in posts)
     state = "accepted" if thread.accepted else "" if replies else "unanswered"
-    tags = " ".join((thread.source, thread.repository or "", thread.kind, state, *thread.tags, *thread.libraries))
+    tags = " ".join(
+        (thread.source, thread.repository or "", thread.kind, state, *thread.tags, *thread.libraries)
+    )
     segments = segments_of(thread.title, posts, tags, study.keywords)
     facts = _facts(segments, replies, thread.accepted, study)
-    return Document(thread.id, thread.url, thread.content_sha256, _group(thread.repository, thread.url), segments, facts)
+    return Document(
+        thread.id, thread.url, thread.content_sha256, _group(thread.repository, thread.url), segments, facts
+    )
 
 
 def references(session: Session, study: Study, thread_ids: Sequence[int] | None = None) -> list[Reference]:

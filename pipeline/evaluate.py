@@ -13,16 +13,20 @@ from typing import Any
 
 import numpy as np
 from sklearn.linear_model import LogisticRegression
-from sklearn.metrics import average_precision_score, confusion_matrix, f1_score, precision_recall_fscore_support
+from sklearn.metrics import (
+    average_precision_score,
+    confusion_matrix,
+    f1_score,
+    precision_recall_fscore_support,
+)
 from sklearn.model_selection import StratifiedGroupKFold
-from threadpoolctl import threadpool_limits
+from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
 from db.errors import NothingToDo
 from pipeline.codebook import Codebook
 from pipeline.features import WIDTH, Floats
 from pipeline.model import SEED, Examples, quiet_split, rules_model, train
 from pipeline.rules import Rules
-from pipeline.weighting import Weighting
 
 FOLDS = 5
 BINS = 10
@@ -95,7 +99,9 @@ def cross_validate(
 
 def _folds(strata: Any, groups: Any, seed: int) -> Iterator[tuple[Any, Any]]:
     if len(set(groups)) < FOLDS:
-        raise NothingToDo(f"{len(set(groups))} groups of labelled threads are too few for {FOLDS} folds; label more")
+        raise NothingToDo(
+            f"{len(set(groups))} groups of labelled threads are too few for {FOLDS} folds; label more"
+        )
     splitter = StratifiedGroupKFold(FOLDS, shuffle=True, random_state=seed)
     yield from quiet_split(splitter, strata, groups)
 
@@ -249,11 +255,13 @@ def _fast_macro_f1(truth: Any, found: Any, counted: list[int]) -> float:
 
 
 def calibration(predicted: Floats, truth: Any, seed: int) -> dict[str, float]:
-    """Return the pooled expected calibration error, beside what a perfectly calibrated model shows at this n."""
+    """Return the pooled expected calibration error, beside what a perfect model shows at this n."""
     mean = predicted.mean(axis=0)
     sure, right = mean.max(axis=1), (mean.argmax(axis=1) == truth).astype(float)
     random = np.random.default_rng(seed)
-    noise = [_calibration_error(sure, (random.random(len(sure)) < sure).astype(float)) for _ in range(RESAMPLES)]
+    noise = [
+        _calibration_error(sure, (random.random(len(sure)) < sure).astype(float)) for _ in range(RESAMPLES)
+    ]
     return {
         "error": _calibration_error(sure, right),
         "noise_floor": float(np.mean(noise)),
@@ -276,7 +284,13 @@ def _per_class(predicted: Floats, causes: Any, codebook: Codebook) -> list[dict[
     numbers = list(range(len(codebook.causes)))
     scores = precision_recall_fscore_support(truth, found, labels=numbers, zero_division=0)
     return [
-        {"code": code, "precision": float(p), "recall": float(r), "f1": float(f), "labels": int(n) // len(predicted)}
+        {
+            "code": code,
+            "precision": float(p),
+            "recall": float(r),
+            "f1": float(f),
+            "labels": int(n) // len(predicted),
+        }
         for code, p, r, f, n in zip(codebook.cause_codes, *scores, strict=True)
     ]
 
@@ -285,7 +299,11 @@ def _confusion(predicted: Floats, causes: Any, codebook: Codebook) -> list[list[
     """Return the mean number of threads of each cause (rows) that were given each cause (columns)."""
     rows = np.flatnonzero(causes >= 0)
     numbers = list(range(len(codebook.causes)))
-    tables = [confusion_matrix(causes[rows], one[rows].argmax(axis=1), labels=numbers) for one in predicted if len(rows)]
+    tables = [
+        confusion_matrix(causes[rows], one[rows].argmax(axis=1), labels=numbers)
+        for one in predicted
+        if len(rows)
+    ]
     return [[float(cell) for cell in row] for row in np.mean(tables, axis=0)] if tables else []
 
 
@@ -322,7 +340,8 @@ def evaluation_lines(figures: dict[str, Any]) -> list[str]:
     lines = [
         f"{figures['labels']} labels ({figures['valid']} valid) in {figures['groups']} groups; "
         f"{figures['repeats']} x {figures['folds']} folds by group",
-        f"{'':12}{'macro-F1':>10}{'95 %':>16}{'accuracy':>10}{'top 3':>8}{'AP valid':>10}{'saved@95':>10}{'ECE':>8}",
+        f"{'':12}{'macro-F1':>10}{'95 %':>16}{'accuracy':>10}{'top 3':>8}"
+        f"{'AP valid':>10}{'saved@95':>10}{'ECE':>8}",
     ]
     for name, row in figures["methods"].items():
         lines.append(f"{name:12}" + _row(row))
@@ -342,7 +361,12 @@ def evaluation_lines(figures: dict[str, Any]) -> list[str]:
 def _row(row: dict[str, Any]) -> str:
     low, high = row["macro_f1_interval"] or (None, None)
     interval = f"{low:.3f}-{high:.3f}" if low is not None else "-"
-    cells = [_number(row["macro_f1"], 10), f"{interval:>16}", _number(row["accuracy"], 10), _number(row["top_3"], 8)]
+    cells = [
+        _number(row["macro_f1"], 10),
+        f"{interval:>16}",
+        _number(row["accuracy"], 10),
+        _number(row["top_3"], 8),
+    ]
     cells += [_number(row["average_precision"], 10), _number(row["work_saved_at_95"], 10)]
     return "".join(cells) + _number(row["calibration"]["error"] if row["calibration"] else None, 8)
 

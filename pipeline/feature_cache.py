@@ -36,7 +36,10 @@ class FeatureCache:
         return hashlib.sha256(told.encode()).hexdigest()
 
     def fill(
-        self, database: Database, references: Sequence[Reference], progress: Callable[[int], None] = lambda _: None
+        self,
+        database: Database,
+        references: Sequence[Reference],
+        progress: Callable[[int], None] = lambda _: None,
     ) -> int:
         """Read what is not in the cache yet, in batches; return how many texts were read."""
         with database.reading() as session:

@@ -81,6 +81,8 @@ def extract(documents: Sequence[Document], rules: Rules) -> tuple[Features, list
 def _count(block: Block, documents: Sequence[Document]) -> csr_matrix:
     from sklearn.feature_extraction.text import HashingVectorizer
 
+    if not documents:
+        return csr_matrix((0, WIDTH), dtype=np.float32)
     texts = [_text(document, block) for document in documents]
     vectorizer = HashingVectorizer(
         n_features=WIDTH,

@@ -15,7 +15,7 @@ from scipy.optimize import minimize_scalar
 from scipy.sparse import csr_matrix
 from scipy.special import log_softmax, softmax
 from sklearn.model_selection import StratifiedGroupKFold
-from threadpoolctl import threadpool_limits
+from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
 from db.records import Label
 from pipeline.codebook import Codebook
@@ -48,7 +48,9 @@ class Head:
 
         `text` has one column for each row of `self.text`.
         """
-        return np.asarray(text @ self.text + features.facts @ self.facts + features.cues @ self.cues + self.intercept)
+        return np.asarray(
+            text @ self.text + features.facts @ self.facts + features.cues @ self.cues + self.intercept
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,9 +92,9 @@ def rules_model(rules: Rules) -> Model:
     return Model(weighting, valid, cause, fix_shares((), rules.codebook), {})
 
 
-def _rules_head(cues: Floats) -> Head:
+def _rules_head(cues: Floats, columns: int = 0) -> Head:
     k = cues.shape[1]
-    return Head(np.zeros((0, k), dtype=np.float32), np.zeros((len(FACTS), k)), cues, np.zeros(k))
+    return Head(np.zeros((columns, k), dtype=np.float32), np.zeros((len(FACTS), k)), cues, np.zeros(k))
 
 
 def valid_prior(rules: Rules) -> Floats:
@@ -123,7 +125,9 @@ class Examples:
         return valid, np.array([numbers.get(label.root_cause or "", -1) for label in self.labels], dtype=int)
 
 
-def train(examples: Examples, rules: Rules, *, settings: dict[str, float] | None = None, seed: int = SEED) -> Model:
+def train(
+    examples: Examples, rules: Rules, *, settings: dict[str, float] | None = None, seed: int = SEED
+) -> Model:
     """Fit both heads; `settings` of an earlier model spare the cross-validation within."""
     if not len(examples):
         return rules_model(rules)
@@ -159,12 +163,14 @@ def _fit(
     """Fit one head on some rows; without any row it keeps to the cues."""
     own = examples.take(rows)
     if not len(own):
-        return _rules_head(cue_weights), chosen or Choice()
+        return _rules_head(cue_weights, len(space.weighting.columns)), chosen or Choice()
     prior = own.features.cues @ cue_weights
     coordinates = space.coordinates[rows]
     labels = targets[rows]
     choice = chosen or _choose(coordinates, labels, prior, own.groups, seed)
-    fitted = PriorLogistic(cue_weights.shape[1], choice.penalty).fit(coordinates, labels, choice.trust * prior)
+    fitted = PriorLogistic(cue_weights.shape[1], choice.penalty).fit(
+        coordinates, labels, choice.trust * prior
+    )
     text, facts, cues = space.weights(fitted.weights_ / choice.temperature)
     cues = cues + choice.trust * cue_weights / choice.temperature
     return Head(text.astype(np.float32), facts, cues, fitted.intercept_ / choice.temperature), choice
@@ -179,7 +185,9 @@ def _choose(coordinates: Floats, labels: Any, prior: Floats, groups: Any, seed: 
     def tried(penalty: float, trust: float) -> tuple[float, Choice]:
         scores = np.zeros_like(prior)
         for known, unseen in folds:
-            model = PriorLogistic(prior.shape[1], penalty).fit(coordinates[known], labels[known], trust * prior[known])
+            model = PriorLogistic(prior.shape[1], penalty).fit(
+                coordinates[known], labels[known], trust * prior[known]
+            )
             scores[unseen] = model.decision_function(coordinates[unseen], trust * prior[unseen])
         temperature = _temperature(scores, labels)
         return round(_log_loss(scores / temperature, labels), 6), Choice(penalty, trust, temperature)
@@ -220,7 +228,7 @@ def fix_shares(labels: Sequence[Label], codebook: Codebook) -> dict[str, dict[st
     """Return, for each cause, the share of each of its fix patterns among the labels, smoothed."""
     shares = {}
     for cause in codebook.cause_codes:
-        counts = {pattern: FIX_SMOOTHING for pattern in codebook.fix_patterns_of(cause)}
+        counts = dict.fromkeys(codebook.fix_patterns_of(cause), FIX_SMOOTHING)
         for label in labels:
             if label.root_cause == cause and label.fix_pattern in counts:
                 counts[label.fix_pattern] += 1

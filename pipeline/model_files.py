@@ -28,12 +28,18 @@ Arrays = dict[str, np.ndarray[Any, Any]]
 def save_model(model: Model, card: dict[str, Any], path: Path) -> dict[str, Any]:
     """Write a model with its card, which gets the format, the shares, the settings and the digest."""
     arrays = _arrays(model)
-    whole = card | {"format": FORMAT, "features": FEATURES_VERSION, "settings": model.settings, "fixes": model.fixes}
+    whole = card | {
+        "format": FORMAT,
+        "features": FEATURES_VERSION,
+        "settings": model.settings,
+        "fixes": model.fixes,
+    }
     whole["digest"] = _digest(arrays, whole)
     text = np.frombuffer(json.dumps(whole, sort_keys=True).encode(), dtype=np.uint8)
     path.parent.mkdir(parents=True, exist_ok=True)
     unfinished = path.with_suffix(".part.npz")
-    np.savez_compressed(unfinished, card=text, **arrays)
+    arrays["card"] = text
+    np.savez_compressed(unfinished, allow_pickle=False, **arrays)
     unfinished.replace(path)
     return whole
 
@@ -58,7 +64,9 @@ def _read(path: Path) -> tuple[Arrays, dict[str, Any]]:
     except FileNotFoundError:
         raise InputError(f"model {path}: is not there; run: nanmine propose train") from None
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
-        raise InputError(f"model {path}: is not a model of nanmine ({error}); run: nanmine propose train") from None
+        raise InputError(
+            f"model {path}: is not a model of nanmine ({error}); run: nanmine propose train"
+        ) from None
 
 
 def _arrays(model: Model) -> Arrays:

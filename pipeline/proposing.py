@@ -63,7 +63,9 @@ def read_labelled(database: Database, study: Study, progress: Progress = lambda 
         labels = labels_of(session)
         found = references(session, study, sorted(labels))
     if not found:
-        raise NothingToDo("there is no final label to learn from; label threads, or: nanmine label import FILE")
+        raise NothingToDo(
+            "there is no final label to learn from; label threads, or: nanmine label import FILE"
+        )
     found.sort(key=lambda one: one.url)
     cache = FeatureCache(study)
     cache.fill(database, found, progress)
@@ -153,7 +155,9 @@ def current_model(database: Database, study: Study, path: Path) -> tuple[str, Mo
     return _name(digest), model, card
 
 
-def propose(database: Database, study: Study, path: Path, progress: Progress = lambda _: None) -> tuple[str, int]:
+def propose(
+    database: Database, study: Study, path: Path, progress: Progress = lambda _: None
+) -> tuple[str, int]:
     """Propose for every thread with a keyword; return the model's name and how many proposals it made."""
     name, model, card = current_model(database, study, path)
     cache = FeatureCache(study)
@@ -176,7 +180,13 @@ def propose(database: Database, study: Study, path: Path, progress: Progress = l
 
 
 def _row(
-    thread_id: int, model: Model, cache: FeatureCache, valid: float, causes: Floats, cues: Floats, hits: Sequence[Hit]
+    thread_id: int,
+    model: Model,
+    cache: FeatureCache,
+    valid: float,
+    causes: Floats,
+    cues: Floats,
+    hits: Sequence[Hit],
 ) -> dict[str, Any]:
     rules = cache.rules
     named = dict(zip(rules.codebook.cause_codes, map(float, causes), strict=True))

@@ -63,7 +63,7 @@ class Rules:
     @cached_property
     def valid_weights(self) -> Array:
         """The weight of each cue for validity (cues × 1): for `valid`, and against it for the reasons."""
-        return self._weights({VALID: (0, 1.0), **{code: (0, -1.0) for code in self.codebook.reason_codes}})
+        return self._weights({VALID: (0, 1.0), **dict.fromkeys(self.codebook.reason_codes, (0, -1.0))})
 
     def _weights(self, columns: Mapping[str, tuple[int, float]]) -> Array:
         weights = np.zeros((len(self.cues), 1 + max(column for column, _ in columns.values())))

@@ -18,6 +18,7 @@ from pipeline.features import BLOCKS, COLUMNS, WIDTH, Features, Floats
 FACT_SHARE = 0.25  # how much one fact adds to the likeness of two documents
 CUE_SHARE = 0.05  # the same for one cue
 LANDMARKS = 1_200  # documents that span the others where there are more
+COORDINATES = 30_000_000  # numbers at most in all coordinates together
 LOGARITHMS = 1 + np.log(np.maximum(np.arange(256), 1)).astype(np.float32)
 
 
@@ -46,7 +47,10 @@ class Weighting:
     def transform(self, counts: csr_matrix) -> csr_matrix:
         """Return the weighted rows (n × known columns), each block scaled to the root of its share."""
         places = self._places[counts.indices]
-        data = LOGARITHMS[np.minimum(counts.data, 255).astype(np.uint8)] * np.append(self.idf, np.float32(0))[places]
+        data = (
+            LOGARITHMS[np.minimum(counts.data, 255).astype(np.uint8)]
+            * np.append(self.idf, np.float32(0))[places]
+        )
         rows = np.repeat(np.arange(counts.shape[0]), np.diff(counts.indptr))
         place = rows * len(BLOCKS) + counts.indices // WIDTH
         lengths = np.sqrt(np.bincount(place, weights=data * data, minlength=counts.shape[0] * len(BLOCKS)))
@@ -75,8 +79,9 @@ class Space:
         weighting = Weighting.fit(features.counts)
         text = weighting.transform(features.counts)
         rows = np.arange(len(features))
-        if len(features) > LANDMARKS:
-            rows = np.sort(np.random.default_rng(seed).choice(len(features), LANDMARKS, replace=False))
+        enough = min(LANDMARKS, COORDINATES // max(len(features), 1))
+        if len(features) > enough:
+            rows = np.sort(np.random.default_rng(seed).choice(len(features), enough, replace=False))
         landmarks, own = features.take(rows), text[rows]
         likeness = _likeness(text, features, own, landmarks)
         values, vectors = np.linalg.eigh(likeness[rows])

@@ -51,4 +51,3 @@ def upgrade() -> None:
         sa.CheckConstraint("valid_probability between 0 and 1", name=op.f("ck_proposal_valid_probability")),
     )
     op.create_index(op.f("ix_proposal_model_id"), "proposal", ["model_id"])
-

@@ -1,0 +1,162 @@
+"""The cues of a codebook: read, checked, found, and the base of every proposal."""
+
+from __future__ import annotations
+
+import time
+
+import numpy as np
+import pytest
+
+from pipeline.channels import LONGEST, PostText, Segment, segments_of
+from pipeline.codebook import to_codebook
+from pipeline.errors import StudyError
+from pipeline.keywords import KeywordMatcher
+from pipeline.rules import Rules
+from pipeline.study import load_study
+
+CODEBOOK = """
+[[types]]
+code = "code"
+name = "Code"
+[[reasons]]
+code = "noise"
+name = "Noise"
+definition = "Not about it."
+[[causes]]
+code = "A"
+name = "A"
+type = "code"
+definition = "One."
+fix_patterns = ["guard"]
+[[causes]]
+code = "B"
+name = "B"
+type = "code"
+definition = "Two."
+[[fix_patterns]]
+code = "guard"
+name = "Guard"
+"""
+KEYWORDS = KeywordMatcher(["nan"])
+
+
+def rules_with(cues: str) -> Rules:
+    return Rules(to_codebook(CODEBOOK + cues))
+
+
+@pytest.mark.parametrize(
+    ("cue", "said"),
+    [
+        ("for = 'C'\nweight = 1\npatterns = ['x']", "'C' is not a cause"),
+        ("for = 'A'\nweight = 1\npatterns = ['(']", "unterminated"),
+        ("for = 'A'\nweight = 1\npatterns = ['x']\nchannels = ['subject']", "'subject' is not one of"),
+        ("for = 'A'\nweight = 1\npatterns = ['x']\ncolour = 'red'", "unknown key 'colour'"),
+        ("for = 'B'\nweight = 1\npatterns = ['x']\nfix = 'guard'", "'guard' is not one of B's"),
+        ("for = 'A'\npatterns = ['x']", "'weight' is missing"),
+        ("for = 'A'\nweight = 'much'\npatterns = ['x']", "could not convert"),
+    ],
+)
+def test_a_cue_that_cannot_be_used_is_refused_with_its_row(cue: str, said: str) -> None:
+    """A wrong cue is named by its row and by what is wrong with it."""
+    with pytest.raises(StudyError, match=r"\[\[cues\]\] row 1") as raised:
+        rules_with(f"[[cues]]\n{cue}")
+    assert said in str(raised.value)
+
+
+def test_a_cue_hits_only_in_its_channels_and_says_where() -> None:
+    """A hit carries the text around it and the position of its post."""
+    rules = rules_with(
+        "[[cues]]\nfor = 'A'\nweight = 2\npatterns = ['divi\\w+ by zero']\nchannels = ['replies']"
+    )
+    assert rules.find((Segment("prose", "a division by zero", 0),)) == ()
+    (hit,) = rules.find((Segment("replies", "It is a division  by zero here, no: division by zero", 3),))
+    assert hit.position == 3
+    assert "division by zero" in hit.text
+
+
+def test_reasons_speak_against_validity_and_an_empty_pattern_always_holds() -> None:
+    """Weights for reasons count against validity; a base rate hits every document."""
+    rules = rules_with(
+        "[[cues]]\nfor = 'valid'\nweight = 1.5\npatterns = ['']\n"
+        "[[cues]]\nfor = 'noise'\nweight = 1\npatterns = ['log']\n"
+        "[[cues]]\nfor = 'B'\nweight = 3\npatterns = ['x']"
+    )
+    assert [hit.cue for hit in rules.find(())] == [0]
+    assert rules.valid_weights[:, 0].tolist() == [1.5, -1.0, 0.0]
+    assert np.array_equal(rules.cause_weights, [[0, 0], [0, 0], [0, 3]])
+
+
+def test_channels_keep_code_logs_answers_and_contexts_apart() -> None:
+    """Each piece of a thread stands in the channel that it belongs to."""
+    posts = [
+        PostText(
+            "opening",
+            "The loss is nan."
+            + " And so on." * 20
+            + "\n\n```\nx = float('nan')\nTraceback (most recent call last):\n```",
+            "markdown",
+        ),
+        PostText("reply", "Did you look?", "markdown"),
+        PostText("reply", "Add an epsilon.", "markdown", accepted=True),
+    ]
+    found = {(piece.channel, piece.position) for piece in segments_of("Help", posts, "github a/b", KEYWORDS)}
+    assert found >= {("title", None), ("tags", None), ("prose", 0), ("code", 0), ("log", 0)}
+    assert found >= {("replies", 1), ("answer", 2), ("context", 0), ("code_context", 0)}
+
+
+def test_without_an_accepted_answer_the_last_replies_of_people_stand_for_it() -> None:
+    """What a bot says when it closes a thread answers nothing."""
+    posts = [
+        PostText("opening", "a", "text"),
+        PostText("reply", "first", "text"),
+        PostText("reply", "second", "text"),
+    ]
+    posts += [PostText("reply", "third", "text"), PostText("reply", "This was automatically closed.", "text")]
+    found = [piece.text for piece in segments_of("t", posts, "", KEYWORDS) if piece.channel == "answer"]
+    assert found == ["second", "third"]
+
+
+def test_a_thread_of_a_megabyte_is_bounded_and_quick() -> None:
+    """One enormous log costs no more than the longest channel, with every cue of the bundled study."""
+    study = load_study()
+    body = "epoch 1 loss: nan log(0) / 0 " * 40_000
+    start = time.process_time()
+    segments = segments_of("nan", [PostText("opening", body, "text")], "", study.keywords)
+    Rules(study.codebook).find(segments)
+    assert time.process_time() - start < 5
+    assert sum(len(piece.text) for piece in segments if piece.channel == "prose") <= LONGEST
+
+
+@pytest.mark.parametrize(
+    "hostile", ["a" * 20_000, " " * 20_000, "nan " * 5_000, "((((" * 5_000, "1e-" * 6_000]
+)
+def test_no_bundled_cue_is_slow_on_hostile_text(hostile: str) -> None:
+    """Each bundled pattern stays about linear on text made to make it backtrack."""
+    rules = Rules(load_study().codebook)
+    start = time.process_time()
+    rules.find(
+        tuple(Segment(channel, hostile, 0) for channel in ("title", "prose", "answer", "context", "log"))
+    )
+    assert time.process_time() - start < 5
+
+
+@pytest.mark.parametrize(
+    ("text", "cause"),
+    [
+        ("The loss divides by zero; adding a small epsilon to the denominator fixed it.", "IR"),
+        ("You pass softmax output where the loss expects logits; set from_logits=False.", "APIM"),
+        ("I forgot to normalize the images; after dividing by 255 the nan is gone.", "IDP"),
+        ("float16 overflows in mixed precision training, use float32 for this layer.", "IFPT"),
+        ("Off-by-one: the wrong index was used, a typo in my code.", "CLE"),
+        ("The learning rate was too high, gradients exploded; gradient clipping helped.", "GE"),
+        ("It is a bug in cuDNN; upgrading the driver to the latest version fixed it.", "RE"),
+        ("There are nan values in the dataset, call dropna to remove missing values.", "BI"),
+        ("Replacing relu by tanh and xavier initialization of the weights solved it.", "IMC"),
+    ],
+)
+def test_the_bundled_cues_name_the_cause_that_a_plain_answer_gives(text: str, cause: str) -> None:
+    """An answer in the codebook's own terms is given its cause before there is any label."""
+    rules = Rules(load_study().codebook)
+    hits = [hit.cue for hit in rules.find((Segment("answer", text, 1),))]
+    scores = rules.cause_weights[hits].sum(axis=0)
+    assert rules.codebook.cause_codes[int(scores.argmax())] == cause
