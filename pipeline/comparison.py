@@ -8,10 +8,49 @@ from pipeline.study import Study
 from pipeline.table import Cell, Share, Table
 from pipeline.tables import Groups, Layout, causes
 
+BESIDE = ("# Here", "Here(%)", "Here 95 %", "# There", "There(%)", "There 95 %", "Difference")
+
 
 def comparison_tables(groups: Groups, study: Study, published: Published) -> list[Table]:
-    """Return the comparison of Table 1 by cause, the tests of difference and the candidates."""
-    return [compare_causes(groups, study, published), compare_strata(groups, study, published)]
+    """Return the published Table 1, causes and fix patterns side by side, and tests of difference."""
+    return [
+        published_table1(published),
+        compare_causes(groups, study, published),
+        compare_fixes(groups, study, published),
+        compare_strata(groups, study, published),
+    ]
+
+
+def published_table1(published: Published) -> Table:
+    """Table 1 as it is published, with proportions from its counts."""
+    rows: list[tuple[Cell, ...]] = []
+    for row in published.table1:
+        alone = row["cause"] == row["type"]
+        total = sum(row["counts"].values())
+        share = None if alone else Share(total, published.count_of(row["type"]))
+        cells = (row["counts"][code] for code in published.stratum_codes)
+        rows.append((row["type"], "" if alone else row["cause"], *cells, total, share))
+    columns = (
+        "Type",
+        "Root Cause",
+        *(f"# {code}" for code in published.stratum_codes),
+        "# Total",
+        "Proportion(%)",
+    )
+    return Table("table1-published", f"Table 1 of {published.citation}", columns, tuple(rows), grouped=True)
+
+
+def compare_fixes(groups: Groups, study: Study, published: Published) -> Table:
+    """Every fix pattern that the published study counts: shares of its cause here and there."""
+    layout = Layout(groups, study)
+    rows: list[tuple[Cell, ...]] = []
+    for fix in published.fixes:
+        whole = layout.tally(valid=True, root_cause=fix["cause"]).listed
+        for pattern, their_count in fix["counts"]:
+            count = layout.tally(valid=True, root_cause=fix["cause"], fix_pattern=pattern).listed
+            rows.append((fix["cause"], pattern, *_beside(count, whole, their_count, fix["of"])))
+    title = f"Fix patterns here and in {published.citation}"
+    return Table("comparison-fixes", title, ("Root Cause", "Fix Pattern", *BESIDE), tuple(rows), grouped=True)
 
 
 def compare_causes(groups: Groups, study: Study, published: Published) -> Table:
@@ -36,7 +75,7 @@ def compare_causes(groups: Groups, study: Study, published: Published) -> Table:
     ):
         count = sum(ours.get(code, 0) for code in named.get(name, [name]))
         rows.append((name, *_beside(count, whole, published.count_of(name), their_whole)))
-    columns = ("Of", "# Here", "Here(%)", "Here 95 %", "# There", "There(%)", "There 95 %", "Difference")
+    columns = ("Of", *BESIDE)
     notes = (
         f"There: {published.citation}.",
         "Shares are of all valid threads, with exact 95 % intervals; the difference is in points.",

@@ -155,7 +155,7 @@ def _comparison(groups: tables.Groups, study: Study) -> Section:
     published = load_published(str(study.published))
     compared = comparison_tables(groups, study, published)
     text = f"Shares of all valid threads here and in {published.citation}."
-    pictures = _pictures([(lambda: figures.against_published(compared[0]), text)])
+    pictures = _pictures([(lambda: figures.against_published(compared[1]), text)])
     return Section("comparison", f"Beside {published.citation}", "", tuple(compared), pictures)
 
 

@@ -8,10 +8,11 @@ from hypothesis import strategies as st
 from scipy.stats import beta, chi2_contingency, false_discovery_control
 
 from db.records import FinalLabel, Label
-from pipeline.comparison import compare_causes, compare_strata
+from pipeline.comparison import compare_causes, compare_strata, comparison_tables
 from pipeline.published import load_published
 from pipeline.statistics import association, clopper_pearson, false_discovery
 from pipeline.study import Study
+from pipeline.table import Share
 from pipeline.tables import group
 
 PUBLISHED = load_published("wang2022")
@@ -74,6 +75,13 @@ def test_the_papers_own_counts_do_not_differ_from_the_paper(study: Study) -> Non
     tests = compare_strata(groups, study, PUBLISHED)
     assert tests.column("Stratum") == ("all", "TI", "TP", "PI", "PP")
     assert set(tests.column("p")) == {1.0}
+
+
+def test_the_published_tables_stand_beside(study: Study) -> None:
+    """Table 1 as printed, and the quoted fix patterns with their shares."""
+    first, _, fixes, _ = comparison_tables(group(paper_labels()), study, PUBLISHED)
+    assert tuple(map(str, first.rows[0])) == ("Code Relevant", "IR", "21", "29", "22", "21", "93", "50.82%")
+    assert fixes.rows[0][:3] == ("APIM", "replace-api", 0) and fixes.rows[0][5:7] == (16, Share(16, 35))
 
 
 def test_a_study_without_labels_compares_to_dashes(study: Study) -> None:

@@ -190,6 +190,31 @@ def test_no_text_of_a_thread_runs_or_asks(
 @browser
 @pytest.mark.browser
 @pytest.mark.slow
+def test_the_list_sorts_and_filters(labelled: Database, study: Study, tmp_path: Path) -> None:
+    """A click on a heading sorts, a second one turns round; words and verdict leave out what does not fit."""
+    with labelled.reading() as session:
+        page = report_html(session, study)
+    act = """<script>
+      const button = document.querySelector('#list th button'), words = document.getElementById('words');
+      const first = () => document.querySelector('#list tbody tr').cells[0].textContent;
+      const seen = [];
+      button.click(); seen.push(first()); button.click(); seen.push(first());
+      words.value = 'STEP github'; words.dispatchEvent(new Event('input'));
+      seen.push(document.getElementById('shown').textContent);
+      words.value = ''; document.getElementById('verdict').value = 'not valid';
+      document.getElementById('verdict').dispatchEvent(new Event('change'));
+      seen.push(document.getElementById('shown').textContent);
+      document.title = seen.join('; ');
+    </script></body>"""
+    unguarded = re.sub(r"<meta http-equiv=\"Content-Security-Policy\".*\n", "", page).replace("</body>", act)
+    (tmp_path / "report.html").write_text(unguarded)
+    seen = chromium("--dump-dom", (tmp_path / "report.html").as_uri())
+    assert "<title>nan in step 0; nan in step 19; 10 shown; 3 shown</title>" in seen.stdout
+
+
+@browser
+@pytest.mark.browser
+@pytest.mark.slow
 def test_the_browser_test_can_fail(visits: tuple[int, list[str]], tmp_path: Path) -> None:
     """A page without our policy and escaping runs the corpus and asks for images: the check sees it."""
     port, asked = visits

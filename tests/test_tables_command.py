@@ -32,7 +32,10 @@ def test_json_is_one_document(labelled: Database, tmp_path: Path, capsys: pytest
     """`--format json` prints a list of tables that a program can read."""
     assert tables(tmp_path, "--format", "json", "--compare", "wang2022") == 0
     names = [table["name"] for table in json.loads(capsys.readouterr().out)]
-    assert names[:3] == ["funnel", "criteria", "table1"] and names[-2:] == ["comparison", "comparison-tests"]
+    assert names[:3] == ["funnel", "criteria", "table1"] and names[-2:] == [
+        "comparison-fixes",
+        "comparison-tests",
+    ]
 
 
 def test_files_are_written_in_every_form(labelled: Database, tmp_path: Path) -> None:
