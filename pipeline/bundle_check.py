@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import hashlib
 import json
 from collections import Counter
@@ -74,10 +75,20 @@ def _check_resources(folder: Path, package: dict[str, Any]) -> str:
             resource["hash"],
         ):
             raise InputError(f"{folder}: {resource['path']} is not as datapackage.json describes it")
+        _check_heading(folder / resource["path"], resource)
     described = {entry["contentUrl"] for entry in _read_json(folder / "croissant.json")["distribution"]}
     if described != {resource["path"] for resource in package["resources"]}:
         raise InputError(f"{folder}: croissant.json and datapackage.json describe different files")
     return f"{len(package['resources'])} data files are as described"
+
+
+def _check_heading(path: Path, resource: dict[str, Any]) -> None:
+    """Refuse a CSV file with other columns than its schema: what is not described cannot be checked."""
+    fields = [field["name"] for field in resource.get("schema", {}).get("fields", ())]
+    if path.suffix == ".csv":
+        with path.open(encoding="utf-8", newline="") as lines:
+            if next(csv.reader(lines), None) != fields:
+                raise InputError(f"{path}: has other columns than datapackage.json describes")
 
 
 def _check_private(package: dict[str, Any]) -> str:

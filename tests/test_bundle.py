@@ -107,6 +107,22 @@ def test_a_changed_label_with_new_checksums_is_found_in_the_tables(package: Path
         list(check_bundle(package))
 
 
+def test_a_column_that_is_not_described_is_found(package: Path) -> None:
+    """Names cannot be smuggled in under a heading that the descriptions leave out."""
+    path = package / "data" / "annotations.csv"
+    old, content = path.read_bytes(), path.read_text().replace('"annotator"', '"name"', 1)
+    path.write_text(content)
+    described = (package / "datapackage.json").read_text()
+    digest = hashlib.sha256(content.encode()).hexdigest()
+    described = described.replace(hashlib.sha256(old).hexdigest(), digest)
+    (package / "datapackage.json").write_text(
+        described.replace(f'"bytes": {len(old)}', f'"bytes": {len(content)}')
+    )
+    repack(package)
+    with pytest.raises(InputError, match=r"annotations\.csv: has other columns than"):
+        list(check_bundle(package))
+
+
 def test_a_label_outside_the_codebook_is_found(package: Path) -> None:
     """A package whose labels its own codebook does not know is refused."""
     codebook = package / "codebook.toml"
