@@ -25,7 +25,8 @@ LOG_LINE = re.compile(
 )
 AUTOMATIC = re.compile(
     r"automatically (?:closed|locked|marked|closing)|satisfied with the resolution"
-    r"|lack of (?:recent )?activity|has not had (?:any )?recent activity|closing as stale|marked as stale|due to inactivity",
+    r"|lack of (?:recent )?activity|has not had (?:any )?recent activity"
+    r"|closing as stale|marked as stale|due to inactivity",
     re.IGNORECASE,
 )
 
