@@ -9,7 +9,7 @@ from sqlalchemy import select
 from db.errors import NothingToDo
 from db.threads import Thread, ThreadStratum
 from labeling.desk import Desk
-from pipeline.agreement import REPLICATES, Statistic
+from pipeline.agreement import RARE, REPLICATES, CategoryAgreement, Statistic
 from pipeline.reliability import Agreement, agreement_of, checks_of, phases_of
 
 
@@ -77,7 +77,16 @@ def agreement_text(found: Agreement, primary: str) -> str:
         lines += [
             f"  {'*' if item.name == primary else ' '} {_statistic_text(item)}" for item in level.statistics
         ]
+        if level.name == "combined":
+            lines += [_category_text(item) for item in level.per_category if item.either]
     return "\n".join([*lines, "* chosen in the study file before labeling; 95 % bootstrap intervals"])
+
+
+def _category_text(item: CategoryAgreement) -> str:
+    kappa = "-" if item.kappa.value is None else f"{item.kappa.value:.4f}"
+    rare = f", fewer than {RARE} threads" if item.rare else ""
+    both = f"both {item.both} of {item.either}, positive {item.positive:.4f}"
+    return f"      {item.category:<8} {both}, kappa {kappa}{rare}"
 
 
 def _statistic_text(item: Statistic) -> str:

@@ -195,16 +195,20 @@ def agree(
     seed: int | None,
     as_json: bool,
 ) -> None:
-    """Print how far annotators agree: kappa, alpha, AC1, Fleiss, percent, with intervals."""
+    """Print how far annotators agree: coefficients with intervals, each category, and the checklist."""
     from labeling.agreeing import agreement_at, agreement_text
+    from pipeline.checklist import checklist_items, checklist_text
 
     with desk_of(context, writing=False) as desk:
         found = agreement_at(desk, phases, stratum, pool=pool, seed=seed, replicates=boot)
         primary = desk.protocol.primary_statistic
+        items = checklist_items(desk.session, desk.study)
     if as_json:
-        say_json({"primary": primary, **asdict(found)})
+        checklist = [asdict(item) for item in items]
+        say_json({"primary": primary, **asdict(found), "checklist": checklist})
     else:
         say(agreement_text(found, primary))
+        say(checklist_text(items))
 
 
 @click.command("report")
@@ -216,7 +220,7 @@ def agree(
 def report(context: click.Context, checklist: bool, as_json: bool) -> None:
     """Print how labeling stands: states, draws and quotas per stratum, and the checklist."""
     from labeling.progress import progress_of, progress_text
-    from pipeline.checklist import checklist_items
+    from pipeline.checklist import checklist_items, checklist_text
 
     with desk_of(context, writing=False) as desk:
         if not desk.history.threads:
@@ -227,5 +231,5 @@ def report(context: click.Context, checklist: bool, as_json: bool) -> None:
         say_json({"strata": [asdict(row) for row in found], "checklist": [asdict(item) for item in items]})
         return
     say(progress_text(found))
-    for item in items:
-        say(f"\n[{item.kind}] {item.question}\n  {item.answer}")
+    if items:
+        say(checklist_text(items))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from sqlalchemy.orm import Session
@@ -56,6 +57,12 @@ def checklist_items(session: Session, study: Study) -> list[ChecklistItem]:
         ("antipattern", "Many coefficients, the best reported", f"no: {primary} was named before labeling"),
     )
     return [ChecklistItem(*answer) for answer in answers]
+
+
+def checklist_text(items: Sequence[ChecklistItem]) -> str:
+    """Return the checklist as lines for a terminal."""
+    lines = [f"[{item.kind}] {item.question}\n  {item.answer}" for item in items]
+    return "\n".join(["", "ACM SIGSOFT checklist for inter-rater agreement:", *lines])
 
 
 def _rated(history: History, found: dict[str, Agreement]) -> str:

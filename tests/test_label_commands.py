@@ -16,8 +16,9 @@ from db.engine import Database, open_database
 from db.labels import final_labels, read_history
 from db.threads import Post, Thread, ThreadStratum
 from flows.cli import run
-from labeling.desk import Desk
+from labeling.desk import Desk, at_desk
 from labeling.exporting import annotator_rows, as_csv
+from labeling.importing import import_labels
 from labeling.interop import label_studio_config, task_text, to_doccano, to_label_studio
 from pipeline.study import Study
 
@@ -306,6 +307,23 @@ def test_exports_come_back(command: Run, database: Database, tmp_path: Path, stu
         assert command("label", "export", "--annotators", "--format", format_, "--out", name)[0] == 0
     for name in ("own.csv", "own.jsonl", "ls.json", "doccano.jsonl"):
         assert command("label", "import", name, "--strict")[1].startswith("0 imported, 3 unchanged"), name
+
+
+def test_label_studio_takes_the_export(database: Database, study: Study, tmp_path: Path) -> None:
+    """Label Studio's own validator accepts the tasks and annotations under the exported interface."""
+    interface = pytest.importorskip(
+        "label_studio_sdk.label_interface", reason="label-studio-sdk is not installed"
+    )
+    put(database, ["The loss is nan."])
+    (tmp_path / "in.csv").write_text(
+        "url,annotator,valid,root_cause\nhttps://github.com/o/r/issues/0,ada,true,IR\n"
+    )
+    with at_desk(database, study) as desk:
+        import_labels(desk, tmp_path / "in.csv", strict=True)
+        tasks = json.loads(to_label_studio(desk))
+    checker = interface.LabelInterface(label_studio_config(study.codebook))
+    assert checker.validate_task({"data": tasks[0]["data"]})
+    assert all(checker.validate_annotation(item) for item in tasks[0]["annotations"])
 
 
 def test_evidence_stands_where_it_stood(database: Database, study: Study) -> None:
