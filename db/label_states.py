@@ -332,6 +332,14 @@ class History:
         rulings = [event for event in thread.adjudications if event.verdict != "defer"]
         return bool(rulings) and self._ruling(thread, self._outcome(thread).basis) is None
 
+    def blind_labels(self) -> list[Event]:
+        """Return the blind labels that nobody but their giver may see: those of threads not all labelled."""
+        if self.rules.protocol != "blind_double":
+            return []
+        stories = [story for story in self.threads.values() if story.phase in ("pilot", "blind")]
+        waiting = [story for story in stories if len(story.votes) < self.rules.raters]
+        return [vote for story in waiting for vote in story.decisions]
+
     def category(self, event: Event) -> tuple[str, ...]:
         """Return what has to be equal for agreement: the cause or the rejection, never memo or reason."""
         if event.verdict == "agree":

@@ -17,8 +17,9 @@ from sqlalchemy import select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
+from db.errors import RefusedByProtocol
 from db.label_states import Event, History
-from db.labels import broken_links, digest_of, insert_event, read_events
+from db.labels import broken_links, digest_of, insert_event, origin_of, read_events
 from db.threads import Thread
 from pipeline.errors import InputError
 
@@ -36,9 +37,19 @@ class BundleReport:
     forks: tuple[tuple[str, str], ...]
 
 
-def bundle_lines(session: Session) -> list[str]:
-    """Return every event as one line of JSON, by origin and sequence."""
+def bundle_lines(session: Session, handle: str | None = None) -> list[str]:
+    """Return every event as one line of JSON, by origin and sequence.
+
+    While blind labels of others than `handle` are secret, only this database's own chain goes out;
+    RefusedByProtocol where those labels are part of it.
+    """
     events = sorted(read_events(session), key=lambda event: (event.origin, event.sequence))
+    secret = [event for event in History(events).blind_labels() if event.annotator != handle]
+    if secret:
+        own = origin_of(session)
+        if any(event.origin == own for event in secret):
+            raise RefusedByProtocol("blind labels of somebody else wait here; bundle when all are in")
+        events = [event for event in events if event.origin == own]
     return [json.dumps(_carried(event), sort_keys=True, ensure_ascii=True) for event in events]
 
 

@@ -74,7 +74,7 @@ def bundle_out(context: click.Context, file: Path) -> None:
     from labeling.bundle import bundle_lines
 
     with desk_of(context, writing=False) as desk:
-        lines = bundle_lines(desk.session)
+        lines = bundle_lines(desk.session, desk.name)
     write("".join(f"{line}\n" for line in lines), file)
     say(f"{len(lines)} events in {file}")
 

@@ -8,8 +8,10 @@ from datetime import UTC, datetime
 from sqlalchemy import select
 from sqlalchemy.orm import Session, selectinload
 
+from db.errors import RefusedByProtocol
 from db.label_states import Event
 from db.labels import final_labels, read_events, read_history
+from db.records import FinalLabel
 from db.threads import KeywordMatch, Post, Thread
 from pipeline.fields import Field, fields_of
 from pipeline.serial import Record
@@ -103,17 +105,22 @@ def match_records(session: Session) -> Iterator[Record]:
 def label_records(session: Session) -> Iterator[Record]:
     """Yield the final label of every labelled thread, by URL."""
     for final in sorted(final_labels(session), key=lambda final: final.url):
-        label = final.label
-        yield {
-            "url": final.url,
-            "strata": sorted(final.strata),
-            "valid": label.valid,
-            "reason": label.reason,
-            "root_cause": label.root_cause,
-            "fix_pattern": label.fix_pattern,
-            "function": label.function,
-            "how": final.how,
-        }
+        yield label_record(final)
+
+
+def label_record(final: FinalLabel) -> Record:
+    """Return the record of one final label."""
+    label = final.label
+    return {
+        "url": final.url,
+        "strata": sorted(final.strata),
+        "valid": label.valid,
+        "reason": label.reason,
+        "root_cause": label.root_cause,
+        "fix_pattern": label.fix_pattern,
+        "function": label.function,
+        "how": final.how,
+    }
 
 
 def simulated_note(session: Session) -> str:
@@ -126,13 +133,15 @@ def simulated_note(session: Session) -> str:
 def annotation_records(session: Session) -> Iterator[Record]:
     """Yield each annotator's own label of each thread, before any check or adjudication, by URL.
 
-    Annotators appear as `annotator-1`, `annotator-2`, … in the order in which they first labelled.
+    Blind labels of a thread that not everybody has labelled yet are left out. Annotators appear as
+    `annotator-1`, `annotator-2`, … in the order in which they first labelled.
     """
     history = read_history(session)
     decisions = [event for event in history.events if event.kind == "decision" and event.label]
     handles = list(dict.fromkeys(str(event.annotator) for event in decisions))
     names = {handle: f"annotator-{number}" for number, handle in enumerate(handles, start=1)}
-    for url in sorted(history.threads):
+    waiting = {event.thread_url for event in history.blind_labels()}
+    for url in sorted(history.threads.keys() - waiting):
         live = [event for event in history.threads[url].decisions if event.label]
         for event in sorted(
             live, key=lambda event: (event.phase or "", names[str(event.annotator)], event.uid)
@@ -154,7 +163,11 @@ def proposal_records(session: Session) -> Iterator[Record]:
 
 
 def event_records(session: Session) -> Iterator[Record]:
-    """Yield every event of labeling, by origin and sequence."""
+    """Yield every event of labeling, by origin and sequence; refused while blind labels are still secret."""
+    if secret := read_history(session).blind_labels():
+        raise RefusedByProtocol(
+            f"{len(secret)} blind labels wait for the other annotator; events can be exported when all are in"
+        )
     names = [field.name for field in fields_of("events")]
     for event in sorted(read_events(session), key=lambda event: (event.origin, event.sequence)):
         yield {name: getattr(event, name) for name in names} | {"at": time_text(event.at)}

@@ -210,6 +210,7 @@ ATTEMPTS = [
     ["export", "--annotators"], ["export", "--format", "label-studio"], ["export", "--format", "doccano"],
     ["export", "--format", "csv", "--annotators"], ["stale", "--json"], ["proposals", "--json"],
     ["reveal", "1"], ["reaffirm", "1"], ["reopen", "1"], ["verify"], ["draw"], ["undo", "1"],
+    ["bundle", "out", "/dev/stdout"], ["tui"],
 ]  # fmt: skip
 
 
@@ -228,6 +229,14 @@ def test_blind_people_never_see_each_other(command: Run, study: Study, tmp_path:
         command(*arguments, "draw")
         assert command(*arguments, *secret, "--as", "ada")[0] == 0
         said.append([command(*arguments, *attempt, "--as", "bo") for attempt in ATTEMPTS])
+        outside = (
+            ["export", "events"],
+            ["export", "annotations"],
+            ["export", "labels"],
+            ["tables"],
+            ["status"],
+        )
+        said[-1] += [command(*arguments[:-1], *attempt) for attempt in outside]
         database.close()
     assert said[0] == said[1] == said[2]
     assert "canary" not in str(said)
