@@ -1,9 +1,9 @@
 """The catalogue of repositories: listed by topic, pruned where nothing can be found, checked afterwards.
 
 A list of more than 1,000 repositories is split by time of creation. With a token, 100 repositories a
-request are asked how many closed issues they have, as long as that saves more searches than it costs;
-and after the searches whether they still have the name they were searched by, because GitHub drops a
-name that it does not know from a search without a word.
+request are asked how many closed issues they have, as long as that saves more searches than it costs.
+After the searches, the names they were searched by are checked (by id with a token, else by listing
+again), because GitHub drops a name that it does not know from a search without a word.
 """
 
 from __future__ import annotations
@@ -45,11 +45,27 @@ class HasRepositories(Protocol):
         """Return the catalogue."""
 
 
-def listing_entry(topic: str, scope: Scope, window: Sequence[datetime] = (), splits: int = 0) -> Entry:
-    """Return the entry that lists the repositories of a topic, created in a window or ever."""
+def listing_entry(topic: str, scope: Scope, later: bool = False) -> Entry:
+    """Return the entry that lists the repositories of a topic.
+
+    A `later` list comes after the searches were planned: what is new or renamed in it is searched.
+    """
+    parameters = {"topic": topic, "window": [], "scope": scope.document(), "splits": 0, "later": later}
+    return Entry(
+        "repositories", f"{topic}{' later' if later else ''}", parameters, CHECKING if later else LISTING
+    )
+
+
+def _part_of(entry: Entry, window: Sequence[datetime]) -> Entry:
+    """Return the entry that lists those repositories of a list that were created in a window."""
     bounds = [time.isoformat() for time in window]
-    parameters = {"topic": topic, "window": bounds, "scope": scope.document(), "splits": splits}
-    return Entry("repositories", " ".join((topic, *bounds)), parameters, LISTING)
+    parameters = entry.parameters | {"window": bounds, "splits": entry.parameters["splits"] + 1}
+    return Entry(
+        entry.kind,
+        " ".join((entry.parameters["topic"], *bounds, str(entry.priority))),
+        parameters,
+        entry.priority,
+    )
 
 
 def fetch_repositories(client: Client, terms: tuple[str, ...], entry: Entry, lookup: Lookup) -> Page:
@@ -60,10 +76,11 @@ def fetch_repositories(client: Client, terms: tuple[str, ...], entry: Entry, loo
     records = [record for item in reply.value["items"] if (record := read_repository(item, topic))]
     known = {record.external_id: record for record in lookup.repositories()}
     merged = tuple(_merged(known.get(record.external_id), record) for record in records)
-    fresh = [record for record in merged if record.external_id not in known] if scope.updated_since else []
+    fresh = [record for record in merged if _is_news(known.get(record.external_id), record)]
     seen = list(dict.fromkeys([*cursor["seen"], *(int(record.external_id) for record in records)]))
     result, more = _settle(client, entry, cursor["page"], reply, seen)
-    searches = searches_of(fresh, terms, replace(scope, updated_since=None), client.now)
+    whole = replace(scope, updated_since=None)
+    searches = searches_of(fresh, terms, whole, client.now) if entry.parameters["later"] else []
     payload = Payload("repositories", reply.request, reply.answer.body)
     return Page((result,), (payload,), repositories=merged, found=(*more, *searches))
 
@@ -103,9 +120,11 @@ def _split(client: Client, entry: Entry, pieces: int, why: str) -> tuple[Result,
     windows = halves(first, last, client.now, pieces) if parameters["splits"] < SPLITS else []
     if not windows:
         return Result(entry, "truncated", note=why), []
-    scope, splits = Scope.read(parameters["scope"]), parameters["splits"] + 1
-    more = [listing_entry(parameters["topic"], scope, window, splits) for window in windows]
-    return Result(entry, note=f"{why}, split"), more
+    return Result(entry, note=f"{why}, split"), [_part_of(entry, window) for window in windows]
+
+
+def _is_news(known: RepositoryRecord | None, listed: RepositoryRecord) -> bool:
+    return known is None or known.full_name != listed.full_name or bool(known.facts.get("gone"))
 
 
 def _merged(known: RepositoryRecord | None, listed: RepositoryRecord) -> RepositoryRecord:
@@ -161,6 +180,8 @@ def plan(client: Client, topics: Iterable[str], terms: tuple[str, ...], entry: E
     found = searches_of(repositories, terms, scope, client.now)
     if client.has_token:
         found += _checks(scope, _with_nodes(repositories))
+    else:
+        found += [listing_entry(topic, scope, later=True) for topic in topics]
     return Page((Result(entry),), found=tuple(found))
 
 

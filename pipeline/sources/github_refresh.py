@@ -60,7 +60,7 @@ def start(
     scope = Scope.read(entry.parameters["scope"])
     repositories = relevant(lookup, topics)
     if not client.has_token:
-        found = [listing_entry(topic, scope) for topic in topics]
+        found = [listing_entry(topic, scope, later=True) for topic in topics]
         found += [Search(family, (), terms, scope).entry() for family in FAMILIES]
         return Page((Result(entry),), found=tuple(found))
     parts = [_part("topic", topic, {"topic": topic}, scope) for topic in topics]
@@ -186,7 +186,7 @@ class Refresher:
         known = relevant(stored, [topic])
         if answer is not None and answer["repositoryCount"] == len(known):
             return Page((Result(entry),))
-        listing = listing_entry(topic, Scope.read(entry.parameters["scope"]))
+        listing = listing_entry(topic, Scope.read(entry.parameters["scope"]), later=True)
         return Page((Result(entry, note="the number of repositories differs"),), found=(listing,))
 
     def _read_repositories(self, entry: Entry, answer: Any, stored: Snapshot) -> Page:
@@ -202,7 +202,8 @@ class Refresher:
         missing = set(self._settings.topics)
         lost = {topic for before, after in zip(asked, records, strict=True) for topic in _lost(before, after)}
         listings = [
-            listing_entry(topic, Scope.read(entry.parameters["scope"])) for topic in sorted(lost & missing)
+            listing_entry(topic, Scope.read(entry.parameters["scope"]), later=True)
+            for topic in sorted(lost & missing)
         ]
         result = Result(entry, note=dropped(asked, records))
         regrouped = [

@@ -181,10 +181,21 @@ def fetch_search(client: Client, entry: Entry, lookup: Lookup) -> Page:
     except NoSuchRepositories:
         checks = tuple(repository_check(search, pair) for pair in search.repositories)
         return Page((Result(entry, note="none of its repositories can be searched"),), found=checks)
+    if not search.repositories and found.total > PAGE_SIZE * len(
+        narrower := _narrower(search, lookup, client.now)
+    ):
+        return Page((Result(entry, note=f"{found.total} changed everywhere"),), found=_entries(narrower))
     result, more = _settled(entry, search, place, found, client.now)
     threads = thread_entries(client, found, search, lookup)
     payload = Payload("search", found.reply.request, found.reply.answer.body)
     return Page((result,), (payload,), found=(*threads, *_entries(more)))
+
+
+def _narrower(search: Search, lookup: Lookup, now: datetime) -> list[Search]:
+    """Return the searches of the catalogue that a search everywhere stands for."""
+    there = [known for known in lookup.repositories() if not known.facts.get("gone")]
+    pairs = [(known.external_id, known.full_name) for known in there]
+    return list(batches(pairs, search.family, search.terms, search.scope, now))
 
 
 def repository_check(search: Search, pair: tuple[str, str]) -> Entry:
