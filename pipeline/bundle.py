@@ -23,7 +23,7 @@ from db.threads import Criterion, Thread
 from pipeline import bundle_texts as texts
 from pipeline import provenance
 from pipeline.bundle_metadata import About, Resource, croissant, data_package, dictionary
-from pipeline.export import annotation_records, match_records, proposal_records, thread_records
+from pipeline.export import annotation_records, label_record, match_records, proposal_records, thread_records
 from pipeline.fields import Field, fields_of
 from pipeline.figures import study_figures, to_png, to_svg
 from pipeline.material import Material, discarded_threads, read_material
@@ -91,18 +91,7 @@ def _criteria(session: Session) -> Iterator[Record]:
 def _labels(session: Session) -> Iterator[Record]:
     """Yield the final labels, with the rejections that nobody checks, by URL."""
     for final in sorted(final_labels(session, unchecked=True), key=lambda final: final.url):
-        label = final.label
-        yield {
-            "url": final.url,
-            "strata": sorted(final.strata),
-            "valid": label.valid,
-            "reason": label.reason,
-            "root_cause": label.root_cause,
-            "fix_pattern": label.fix_pattern,
-            "function": label.function,
-            "how": final.how,
-            "simulated": final.simulated,
-        }
+        yield label_record(final) | {"simulated": final.simulated}
 
 
 def _discarded(session: Session) -> Iterator[Record]:

@@ -6,7 +6,7 @@ import csv
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -26,17 +26,22 @@ from pipeline.tables import OUTSIDE, group
 
 def check_bundle(folder: Path) -> Iterator[str]:
     """Yield a line for each check that holds; raise InputError for the first that does not."""
-    yield _check_sums(folder)
-    package = _read_json(folder / "datapackage.json")
-    yield _check_resources(folder, package)
-    yield _check_private(package)
+    listed = _read_sums(folder)
+    yield _check_sums(folder, listed)
+    try:
+        package = _read_json(folder / "datapackage.json")
+        yield _check_resources(folder, package, listed.keys())
+        yield _check_private(package)
+    except (KeyError, TypeError, AttributeError) as error:
+        raise InputError(
+            f"{folder}: datapackage.json or croissant.json lacks something ({error!r})"
+        ) from None
     study = load_study(folder / "study.toml")
     yield _check_labels(folder, study)
     yield _check_tables(folder, study)
 
 
-def _check_sums(folder: Path) -> str:
-    listed = _read_sums(folder)
+def _check_sums(folder: Path, listed: dict[str, str]) -> str:
     there = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()} - {SUMS}
     for name in sorted(listed.keys() ^ there):
         what = "is not listed in" if name in there else "is missing, though it is listed in"
@@ -67,8 +72,12 @@ def _read_json(path: Path) -> Any:
         raise InputError(f"{path}: cannot be read ({error})") from None
 
 
-def _check_resources(folder: Path, package: dict[str, Any]) -> str:
+def _check_resources(folder: Path, package: dict[str, Any], listed: Collection[str]) -> str:
     for resource in package["resources"]:
+        if resource["path"] not in listed:
+            raise InputError(
+                f"{folder}: datapackage.json describes {resource['path']!r}, which is not in the package"
+            )
         content = (folder / resource["path"]).read_bytes()
         if (len(content), f"sha256:{hashlib.sha256(content).hexdigest()}") != (
             resource["bytes"],

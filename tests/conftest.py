@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -69,14 +69,25 @@ def database(tmp_path: Path, _empty_database: Path) -> Iterator[Database]:
 
 
 @pytest.fixture(scope="session")
-def _labelled_database(tmp_path_factory: pytest.TempPathFactory, study: Study) -> Path:
-    """A file with twenty threads, two blind simulated annotators, an adjudicator and an imported label."""
+def fill_study(study: Study) -> Callable[[Database], None]:
+    """Fills a database: twenty threads, two blind simulated annotators, an adjudicator, imported labels."""
+
+    def fill(database: Database) -> None:
+        with database.writing() as session:
+            upsert_threads(session, study, [(made_thread(number), None) for number in range(20)], b"key")
+        with database.writing() as session:
+            label_threads(session)
+
+    return fill
+
+
+@pytest.fixture(scope="session")
+def _labelled_database(
+    tmp_path_factory: pytest.TempPathFactory, fill_study: Callable[[Database], None]
+) -> Path:
     path = tmp_path_factory.mktemp("labelled") / "study.db"
     database = open_database(f"sqlite:///{path}")
-    with database.writing() as session:
-        upsert_threads(session, study, [(made_thread(number), None) for number in range(20)], b"key")
-    with database.writing() as session:
-        label_threads(session)
+    fill_study(database)
     database.close()
     return path
 

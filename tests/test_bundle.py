@@ -141,6 +141,23 @@ def test_a_listed_path_outside_the_package_is_refused(package: Path, name: str) 
         list(check_bundle(package))
 
 
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        ('"path": "data/labels.csv"', '"path": "../../etc/passwd"', "which is not in the package"),
+        ('"resources"', '"sources"', "lacks something"),
+        ("{", "", "cannot be read"),
+    ],
+)
+def test_a_description_that_is_wrong_is_one_line(package: Path, old: str, new: str, said: str) -> None:
+    """A description cannot lead outside, and a broken one is said to be broken."""
+    path = package / "datapackage.json"
+    path.write_text(path.read_text().replace(old, new, 1))
+    repack(package)
+    with pytest.raises(InputError, match=said):
+        list(check_bundle(package))
+
+
 def test_the_tables_of_a_package_are_those_of_the_database(
     package: Path, labelled: Database, tmp_path: Path
 ) -> None:

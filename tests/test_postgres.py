@@ -6,7 +6,7 @@ import os
 import shutil
 import socket
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -19,10 +19,14 @@ from db.base import Base
 from db.crawls import Memory, RawPayload
 from db.engine import Database, open_database
 from db.errors import StoppedEarly
+from pipeline.export import export_records
 from pipeline.journal import begin_run, keep_payloads
+from pipeline.material import read_material
 from pipeline.records import PostRecord, ThreadRecord
+from pipeline.report import report_html
 from pipeline.store import Counts, upsert_threads
 from pipeline.study import Study
+from pipeline.study_tables import study_tables
 
 pytestmark = [pytest.mark.postgres, pytest.mark.slow, pytest.mark.xdist_group("postgres")]
 
@@ -115,3 +119,19 @@ def test_writers_and_activities_exclude_each_other(postgres: Database) -> None:
         pass
     with postgres.exclusive("crawl"), postgres.writing() as session:
         session.add(Memory(owner="a", name="b", value={}))
+
+
+def test_tables_and_exports_are_those_of_sqlite(
+    postgres: Database, labelled: Database, study: Study, fill_study: Callable[[Database], None]
+) -> None:
+    """The same threads and labels give the same tables and the same records on both."""
+    fill_study(postgres)
+    found = []
+    for database in (postgres, labelled):
+        with database.reading() as session:
+            tables = study_tables(read_material(session, everything=True), study, everything=True)
+            kinds = ("threads", "matches", "labels", "annotations", "proposals")
+            records = {kind: list(export_records(session, kind)) for kind in kinds}
+            views = session.execute(text("select url, title, strata from threads order by url")).all()
+            found.append((tables, records, views, report_html(session, study).count("<tr>")))
+    assert found[0] == found[1]
