@@ -39,7 +39,8 @@ def read_status(session: Session, study: Study) -> dict[str, Any]:
 
 def _labels(labels: list[FinalLabel]) -> dict[str, int]:
     valid = sum(label.label.valid for label in labels)
-    return {"final": len(labels), "valid": valid, "not_valid": len(labels) - valid}
+    simulated = sum(label.simulated for label in labels)
+    return {"final": len(labels), "valid": valid, "not_valid": len(labels) - valid, "simulated": simulated}
 
 
 def _per_source(session: Session) -> dict[str, Any]:
@@ -118,7 +119,9 @@ def _last_runs(session: Session) -> dict[str, Any]:
 def render_status(status: dict[str, Any]) -> str:
     """Return the status as lines for a person."""
     lines = [f"{status['study']}: {status['threads']} threads, {status['candidates']} candidates,"]
-    lines[0] += f" {status['labels']['final']} final labels, {status['proposals']} proposals"
+    labels, simulated = status["labels"]["final"], status["labels"]["simulated"]
+    lines[0] += f" {labels} final labels{f' ({simulated} simulated)' if simulated else ''}"
+    lines[0] += f", {status['proposals']} proposals"
     for code, stratum in status["strata"].items():
         funnel = "".join(f" -> {name} {number}" for name, number in stratum["criteria"].items())
         lines.append(f"{code:>4}: seen {stratum['threads']}{funnel} -> candidates {stratum['candidates']}")

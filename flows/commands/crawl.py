@@ -13,7 +13,7 @@ from pipeline.context import database_of, settings_of
 from pipeline.settings import Settings
 
 
-class Moment(click.ParamType):
+class Moment(click.ParamType[datetime]):
     """A day (2020-07-31) or an RFC 3339 time; a day as an upper bound lasts until its last second."""
 
     name = "date"
