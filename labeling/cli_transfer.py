@@ -12,7 +12,7 @@ from labeling.command_line import acting, desk_of, say
 INPUT = click.Path(exists=True, dir_okay=False, path_type=Path)
 OUTPUT = click.Path(dir_okay=False, path_type=Path)
 SHOWN = 20
-FORMATS = ("jsonl", "csv", "label-studio", "doccano")
+FORMATS = ("jsonl", "csv", "label-studio", "label-studio-config", "doccano")
 
 
 def write(text: str, out: Path | None) -> None:
@@ -52,6 +52,8 @@ def export_command(context: click.Context, format_: str, annotators: bool, out: 
     with desk_of(context, writing=False) as desk:
         if format_ == "label-studio":
             text = interop.to_label_studio(desk)
+        elif format_ == "label-studio-config":
+            text = interop.label_studio_config(desk.study.codebook) + "\n"
         elif format_ == "doccano":
             text = interop.to_doccano(desk)
         else:

@@ -67,6 +67,10 @@ class Desk:
         """Everything that has happened, as of the last record."""
         return read_history(self.session)
 
+    def read_again(self) -> None:
+        """Read the history anew when it is next asked for: events came from elsewhere."""
+        self.__dict__.pop("history", None)
+
     @property
     def person(self) -> Person:
         """The person who acts; RefusedByProtocol if the handle is not one of the study's."""

@@ -17,6 +17,7 @@ from pipeline.terminal import printable
 from pipeline.text import to_text
 
 HEAD = "head"
+LONGEST_TITLE = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +55,9 @@ class Document:
 def to_document(thread: Thread, keywords: KeywordMatcher, width: int) -> Document:
     """Return the thread wrapped to `width` cells (at least 20)."""
     width = max(width, 20)
-    lines: list[Line] = [Line(((part, HEAD),)) for part in wrap(printable(thread.title), width)]
+    lines: list[Line] = [
+        Line(((part, HEAD),)) for part in wrap(printable(thread.title[:LONGEST_TITLE]), width)
+    ]
     lines.append(Line(((printable(thread.url)[:width], HEAD),)))
     post_lines = []
     for post in thread.posts:
@@ -101,8 +104,8 @@ def _lines(post: int, text: str, styles: list[tuple[int, str]], width: int) -> I
 
 def _wrapped(paragraph: str, position: int, width: int) -> Iterator[tuple[int, int]]:
     """Yield the offsets of each line of a paragraph: broken at the last space that fits, else hard."""
-    start = 0
-    while len(paragraph) - start > width or not paragraph[start:].isascii():
+    start, narrow = 0, paragraph.isascii()
+    while len(paragraph) - start > width or not narrow:
         stop = _fitting(paragraph, start, width)
         if stop >= len(paragraph):
             break

@@ -63,7 +63,7 @@ def import_labels(desk: Desk, path: Path, *, strict: bool = False) -> ImportRepo
     final = [(row.thread, row.label) for row in rows if row.annotator is None]
     report.changed = import_final_labels(desk.session, final, note=path.name)
     report.unchanged = len(final) - report.changed
-    desk.__dict__.pop("history", None)
+    desk.read_again()
     for row in rows:
         if row.annotator is not None:
             _import_vote(desk, row, report)

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import pty
+import select
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -171,6 +175,35 @@ def test_hostile_text_on_the_screen(database: Database, own: Study) -> None:
     assert len(labels(database)) == 1
 
 
+SCREEN = """
+import sys
+from pathlib import Path
+from db.engine import open_database
+from labeling.tui import AnnotationScreen
+from pipeline.study import load_study
+AnnotationScreen(open_database(sys.argv[1]), load_study(Path(sys.argv[2])), "ada").run()
+"""
+
+
+@pytest.mark.slow
+def test_hostile_text_on_a_real_terminal(database: Database, own: Study, tmp_path: Path) -> None:
+    """Of what a thread would tell the terminal nothing arrives in the bytes that the screen writes."""
+    fill(database, own, ALL)
+    process, terminal = pty.fork()
+    if process == 0:
+        os.environ.update(TERM="xterm-256color", COLUMNS="80", LINES="24")
+        os.execv(sys.executable, [sys.executable, "-c", SCREEN, str(database.engine.url), "own.toml"])
+    written = b""
+    while select.select([terminal], [], [], 5.0)[0] and b"owned" not in written:
+        written += os.read(terminal, 65536)
+    os.write(terminal, b"q")
+    os.close(terminal)
+    os.waitpid(process, 0)
+    assert b"owned" in written
+    for told in (b"\x1b]0;owned", "\u202e".encode(), "\x9b".encode(), b"\x9b31m"):
+        assert told not in written
+
+
 @given(body=st.text(max_size=300), width=st.integers(20, 120))
 def test_lines_show_the_whole_text(body: str, width: int) -> None:
     """Every character of a post stands on exactly one line, in order, and no line holds a control."""
@@ -192,3 +225,13 @@ def test_a_long_thread_opens_quickly() -> None:
     document = to_document(thread, KEYWORDS, 80)
     assert time.process_time() - started < 0.5
     assert len(document.lines) > 2000
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("piece", ["x", "nan ", "漢", "\x1b["])
+def test_an_endless_line_is_wrapped(piece: str) -> None:
+    """A single line of 10 MB opens in seconds, cut where texts are cut."""
+    started = time.process_time()
+    document = to_document(made_thread(piece * (10_000_000 // len(piece))), KEYWORDS, 80)
+    assert time.process_time() - started < 20
+    assert all(len(line.text) <= 80 for line in document.lines)
