@@ -14,8 +14,9 @@ from typing import Any
 import pytest
 from sqlalchemy import text
 
+from db.crawls import Crawl
 from db.engine import Database, open_database
-from pipeline.crawl import CrawlReport, crawl_source, work_off
+from pipeline.crawl import CrawlReport, add_entries, crawl_source, work_off
 from pipeline.errors import QuotaExhausted, Refused, Unauthorized, Unreachable
 from pipeline.records import ThreadRecord
 from pipeline.sandbox import faults
@@ -755,23 +756,52 @@ def test_every_thread_is_recomputed_from_its_payload(make_lab: MakeLab, database
 )
 @pytest.mark.parametrize("tokens", [TOKEN, ""])
 def test_listed_urls_become_threads_or_reasons(
-    make_lab: MakeLab, database: Database, url: str, outcome: tuple[str, str | None], tokens: str
+    make_lab: MakeLab,
+    database: Database,
+    url: str,
+    outcome: tuple[str, str | None],
+    tokens: str,
 ) -> None:
     """`hydrate` fetches a thread wherever it is now, or records why there is none."""
     lab = make_lab()
     lab.service.store.former["old/nets"] = 11
     lab.service.store.moved[12, 41] = 7
+    state, note = hydrate(lab, database, url, tokens)
+    assert state == outcome[0]
+    assert (note or "").startswith(outcome[1] or "")
+    assert len(threads(database)) == (state == "done")
+
+
+def hydrate(lab: Lab, database: Database, url: str, tokens: str) -> tuple[str, str | None]:
+    """Fetch one listed URL; return the state of its entry and the note on it."""
     settings = lab.settings(tokens)
     transport = Transport("github", Watcher(), lab.clock)
     source = open_source("github", settings, transport)
     entry = source.listed_entry(url)
     assert entry is not None
-    from pipeline.hydrate import _crawl_of
-
     with database.writing() as session:
-        crawl_id = _crawl_of(session, source, [entry], transport)
+        crawl = Crawl(source="github", parameters={"list": url}, started_at=lab.clock.now())
+        session.add(crawl)
+        session.flush()
+        crawl_id = crawl.id
+        add_entries(session, crawl_id, [entry])
     work_off(database, settings.study, source, crawl_id, transport)
-    state, note = rows(database, "select state, note from frontier_entry")[0]
-    assert state == outcome[0]
-    assert (note or "").startswith(outcome[1] or "")
-    assert len(threads(database)) == (state == "done")
+    source.close()
+    row = rows(
+        database, f"select state, note from frontier_entry where crawl_id = {crawl_id} and kind = 'listed'"
+    )
+    return row[0][0], row[0][1]
+
+
+@pytest.mark.parametrize(("what", "availability"), [("delete", "gone"), ("transfer", "moved")])
+def test_a_stored_thread_that_a_list_finds_gone_says_so(
+    make_lab: MakeLab, database: Database, what: str, availability: str
+) -> None:
+    """A thread that was fetched before keeps its row when its URL leads nowhere, or elsewhere."""
+    lab = make_lab()
+    hydrate(lab, database, "https://github.com/acme/nets/issues/1", TOKEN)
+    more = ("lab/other", 40) if what == "transfer" else ()
+    getattr(lab.service.store, what)("acme/nets", 1, *more)
+    hydrate(lab, database, "https://github.com/acme/nets/issues/1", TOKEN)
+    assert threads(database)["acme/nets#1"][4] == availability
+    assert ("lab/other#40" in threads(database)) == (what == "transfer")

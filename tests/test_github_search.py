@@ -17,16 +17,16 @@ from hypothesis import strategies as st
 from pipeline.sandbox.github_language import parse
 from pipeline.sources.base import Entry, RepositoryRecord
 from pipeline.sources.github_client import Reply
-from pipeline.sources.github_search import (
+from pipeline.sources.github_planning import (
     CHARACTERS,
     FAMILIES,
     FIRST_DAY,
     Scope,
     Search,
     batches,
-    fetch_search,
     halves,
 )
+from pipeline.sources.github_search import fetch_search
 from pipeline.transport import Answer
 
 NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)

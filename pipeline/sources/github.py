@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from pipeline.links import read_source_link
 from pipeline.records import ThreadRecord
 from pipeline.sources.base import Entry, Lookup, Page, Payload, Result, Window
 from pipeline.sources.github_catalogue import (
@@ -22,9 +23,10 @@ from pipeline.sources.github_catalogue import (
     relevant,
 )
 from pipeline.sources.github_client import Client
+from pipeline.sources.github_planning import LISTING, Scope
 from pipeline.sources.github_records import read_threads
 from pipeline.sources.github_refresh import PARTS, Refresher, start
-from pipeline.sources.github_search import LISTING, Scope, fetch_search
+from pipeline.sources.github_search import fetch_search
 from pipeline.sources.github_threads import MOST, Load, fetch_issue, fetch_listed, fetch_threads
 from pipeline.sources.manners import user_agent
 from pipeline.study import SourceSettings, Study
@@ -88,13 +90,12 @@ class GitHub:
 
     def listed_entry(self, url: str) -> Entry | None:
         """Return the entry that fetches the issue or pull request at `url`, or None if it is neither."""
-        from pipeline.links import read_source_link
-
         link = read_source_link(url, self._settings)
         if link is None or link.external_id is None:
             return None
         name, _, number = link.external_id.partition("#")
-        return Entry("listed", link.external_id, {"name": name, "number": int(number)})
+        kind = "pull" if "/pull/" in link.url else "issue"
+        return Entry("listed", link.external_id, {"name": name, "number": int(number), "kind": kind})
 
     def close(self) -> None:
         """Close the connection."""

@@ -16,9 +16,7 @@ from typing import Any, Protocol
 from pipeline.errors import Gone
 from pipeline.sources.base import Entry, Lookup, Page, Payload, RepositoryRecord, Result
 from pipeline.sources.github_client import Client, Reply, is_search, is_thing
-from pipeline.sources.github_queries import REPOSITORIES
-from pipeline.sources.github_records import read_repository
-from pipeline.sources.github_search import (
+from pipeline.sources.github_planning import (
     CHECKING,
     FAMILIES,
     LISTING,
@@ -29,6 +27,8 @@ from pipeline.sources.github_search import (
     created_range,
     halves,
 )
+from pipeline.sources.github_queries import REPOSITORIES
+from pipeline.sources.github_records import read_repository
 from pipeline.sources.manners import from_text
 
 PAGE_SIZE = 100

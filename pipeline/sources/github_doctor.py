@@ -5,7 +5,7 @@ from __future__ import annotations
 from pipeline.errors import Refused
 from pipeline.sources.checkup import Answer, Visit
 from pipeline.sources.github_client import Client, Reply, is_search
-from pipeline.sources.github_search import CHARACTERS, Scope, Search
+from pipeline.sources.github_planning import CHARACTERS, Scope, Search
 from pipeline.sources.manners import user_agent
 from pipeline.study import SourceSettings, Study
 from pipeline.transport import Transport

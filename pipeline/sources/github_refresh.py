@@ -35,9 +35,7 @@ from pipeline.sources.github_catalogue import (
     searches_of,
 )
 from pipeline.sources.github_client import Client
-from pipeline.sources.github_queries import refresh
-from pipeline.sources.github_records import gone_thread, libraries_of
-from pipeline.sources.github_search import (
+from pipeline.sources.github_planning import (
     FAMILIES,
     FETCHING,
     FETCHING_EARLY,
@@ -45,6 +43,8 @@ from pipeline.sources.github_search import (
     Scope,
     Search,
 )
+from pipeline.sources.github_queries import refresh
+from pipeline.sources.github_records import gone_thread, libraries_of
 from pipeline.sources.github_threads import Catalogue
 from pipeline.sources.manners import from_text
 from pipeline.study import SourceSettings

@@ -139,7 +139,7 @@ def _ask(client: Client, ids: list[str], load: Load) -> list[Reply]:
             variables |= {f"after{n}": cursors[key] for n, key in enumerate(some)}
             replies.append(client.graphql(more_comments(len(some)), variables))
             following |= _cursors(replies[-1].value["data"].values())
-        cursors = following
+        cursors = {key: after for key, after in following.items() if cursors.get(key) != after}
     return replies
 
 
@@ -209,10 +209,10 @@ def fetch_issue(client: Client, settings: SourceSettings, entry: Entry, lookup: 
     assert hit is not None
     try:
         return _whole(client, settings, entry, hit, lookup)
-    except (Gone, TooMuch) as error:
-        if isinstance(error, TooMuch):
-            return Page((Result(entry, "truncated", note=str(error)),))
+    except Gone as error:
         return _gone_page(entry, error, hit.external_id, settings, lookup)
+    except TooMuch as error:
+        return Page((Result(entry, "truncated", note=str(error)),))
 
 
 def fetch_listed(client: Client, settings: SourceSettings, entry: Entry, lookup: Lookup) -> Page:
@@ -224,10 +224,10 @@ def fetch_listed(client: Client, settings: SourceSettings, entry: Entry, lookup:
         if hit is None:
             raise Gone(f"github: {name}#{number}: the answer is no issue")
         page = _whole(client, settings, entry, hit, lookup)
-    except (Gone, TooMuch) as error:
-        if isinstance(error, TooMuch):
-            return Page((Result(entry, "truncated", note=str(error)),))
+    except Gone as error:
         return _gone_page(entry, error, f"{name}#{number}", settings, lookup)
+    except TooMuch as error:
+        return Page((Result(entry, "truncated", note=str(error)),))
     thread = page.threads[0][0]
     if thread.external_id.lower() == f"{name}#{number}".lower():
         return page
@@ -238,16 +238,8 @@ def fetch_listed(client: Client, settings: SourceSettings, entry: Entry, lookup:
 
 def _whole(client: Client, settings: SourceSettings, entry: Entry, hit: Hit, lookup: Lookup) -> Page:
     """Return the page of one thread with all its comments and its repository's topics, by REST."""
-    by_name = {record.full_name.lower(): record for record in lookup.repositories()}
-    repository = by_name.get(hit.repository.lower())
-    fresh: tuple[RepositoryRecord, ...] = ()
-    if repository is None:
-        repository = read_repository(client.get(f"/repos/{hit.repository}", {}, is_thing).value)
-        if repository is None:
-            raise SourceError(f"github: {hit.repository}: the answer is no repository")
-        fresh = (repository,)
+    repository, fresh = _repository_of(client, hit, lookup)
     pages = _comment_pages(client, repository.external_id, hit)
-
     answers = [json.dumps(hit.item).encode(), *(page.answer.body for page in pages)]
     payload = pack(
         "thread",
@@ -263,12 +255,28 @@ def _whole(client: Client, settings: SourceSettings, entry: Entry, hit: Hit, loo
     return Page((Result(entry, note=note),), (payload,), ((thread, 0),), fresh, memory=memory)
 
 
+def _repository_of(
+    client: Client, hit: Hit, lookup: Lookup
+) -> tuple[RepositoryRecord, tuple[RepositoryRecord, ...]]:
+    """Return the repository of a thread, and again what of it is new to the catalogue."""
+    catalogue = lookup.repositories()
+    for known in catalogue:
+        if known.full_name.lower() == hit.repository.lower():
+            return known, ()
+    record = read_repository(client.get(f"/repos/{hit.repository}", {}, is_thing).value)
+    if record is None:
+        raise SourceError(f"github: {hit.repository}: the answer is no repository")
+    facts = [known.facts for known in catalogue if known.external_id == record.external_id]
+    record = replace(record, facts=(facts[0] if facts else {}) | record.facts)
+    return record, (record,)
+
+
 def _comment_pages(client: Client, repository_id: str, hit: Hit) -> list[Reply]:
     pages: list[Reply] = []
     path = f"/repositories/{repository_id}/issues/{hit.number}/comments"
-    while not pages or pages[-1].has_next:
-        if not pages and hit.item.get("comments") == 0:
-            break
+    if hit.item.get("comments") == 0:
+        return []
+    while not pages or (pages[-1].has_next and pages[-1].value):
         pages.append(client.get(path, {"per_page": "100", "page": str(len(pages) + 1)}, is_list))
     return pages
 
