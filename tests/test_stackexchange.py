@@ -6,6 +6,7 @@ import contextlib
 import gzip
 import json
 import logging
+import random
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, timedelta
@@ -16,7 +17,7 @@ import pytest
 from sqlalchemy import select
 
 from db.crawls import Crawl, FrontierEntry, Provenance, RawPayload
-from db.engine import Database
+from db.engine import Database, open_database
 from db.threads import Post, Thread
 from pipeline.crawl import add_entries, crawl_source, work_off
 from pipeline.errors import Malformed, QuotaExhausted, Refused, Unauthorized, Unreachable
@@ -572,6 +573,33 @@ def test_a_crawl_that_dies_anywhere_ends_as_if_it_had_not(rig: MakeRig) -> None:
     assert requests <= fresh + 3 + deaths  # the second crawl remembers the site and two filters
 
 
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_fifty_deaths_at_random_points(rig: MakeRig, _empty_database: Path, tmp_path: Path) -> None:
+    """Wherever a crawl dies, a rerun ends with the same rows and asks for one page more at the most."""
+    made = rig(
+        world(*(question(n, answers=n % 3 + 1) for n in range(1, 131))),
+        nested_answers=1,
+        quota_keyless=100_000,
+    )
+    undisturbed = made.crawl()
+    expected, points = facts(made), random.Random(7)
+    for number in range(50):
+        copy = tmp_path / f"{number}.db"
+        copy.write_bytes(_empty_database.read_bytes())
+        made.database = open_database(f"sqlite:///{copy}")
+        before = made.server.requests
+        source, transport = made.open()
+        dying = cast(StackExchange, Dying(source, points.randrange(undisturbed - 2)))
+        with pytest.raises(Killed):
+            crawl_source(made.database, made.settings.study, dying, Window(), transport)
+        source.close()
+        made.crawl()
+        assert facts(made) == expected
+        assert made.server.requests - before <= undisturbed + 1
+        made.database.close()
+
+
 def test_every_question_knows_where_it_was_found(rig: MakeRig) -> None:
     """Each thread has a payload whose request names the search that found it."""
     made = rig(world(*(question(number) for number in range(1, 12))))
@@ -747,6 +775,13 @@ def hydrate(made: Rig, *urls: str) -> dict[str, str]:
     source.close()
     with made.database.reading() as session:
         return dict(session.execute(select(FrontierEntry.key, FrontierEntry.state)).tuples().all())
+
+
+def facts(made: Rig) -> list[tuple[Any, ...]]:
+    """Return what is stored, without what is hashed with the database's own key."""
+    with made.database.reading() as session:
+        posts = select(Thread.external_id, Thread.candidate, Post.external_id, Post.body, Post.accepted)
+        return sorted(map(tuple, session.execute(posts.join(Post, Post.thread_id == Thread.id))), key=str)
 
 
 def count(made: Rig, table: Any) -> int:

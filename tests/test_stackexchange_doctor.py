@@ -71,7 +71,7 @@ def visit(name: str, settings: Settings, *scripted: Any, key: str | None = None)
 
 @pytest.mark.parametrize(
     ("name", "key", "unknown", "most"),
-    [("stackoverflow", None, 2, 10), ("stackoverflow", "a-key", 3, 9), ("pytorch-forums", None, 1, 5)],
+    [("stackoverflow", None, 3, 10), ("stackoverflow", "a-key", 4, 9), ("pytorch-forums", None, 1, 5)],
 )
 def test_what_we_rely_on_holds_in_the_sandbox(
     settings: Settings, name: str, key: str | None, unknown: int, most: int

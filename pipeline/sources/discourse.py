@@ -16,7 +16,7 @@ from urllib.parse import urljoin, urlsplit
 
 from pipeline.errors import Malformed, Refused
 from pipeline.links import read_source_link
-from pipeline.payloads import read_json
+from pipeline.payloads import TooMuch, read_json
 from pipeline.records import ThreadRecord
 from pipeline.sources.base import Entry, Lookup, Page, Payload, Result, Window
 from pipeline.sources.discourse_client import Client, Fetched
@@ -56,7 +56,14 @@ class Discourse:
     def fetch_page(self, entries: Sequence[Entry], lookup: Lookup) -> Page:
         """Ask for the next page of the list, or for the next part of a topic."""
         entry = entries[0]
-        return self._fetch_list(entry, lookup) if entry.kind == "list" else self._fetch_topic(entry, lookup)
+        if entry.kind == "list":
+            return self._fetch_list(entry, lookup)
+        try:
+            return self._fetch_topic(entry, lookup)
+        except (
+            TooMuch
+        ) as error:  # asking again would bring the same: one hostile topic must not end the crawl
+            return Page((Result(entry, "truncated", note=f"left out: {error}"),))
 
     def to_threads(self, payload: Payload) -> Sequence[ThreadRecord]:
         """Return the topic of a payload: one answer, or the list of its parts. Other kinds hold none."""

@@ -104,10 +104,10 @@ class Client:
             ) from None
         return {"items": [{"api_site_parameter": self.site, "name": self._api._name}]}
 
-    def create_filter(self, include: Sequence[str]) -> str:
-        """Return the id of the filter that adds `include` to the default fields."""
+    def create_filter(self, include: Sequence[str], **more: str) -> str:
+        """Return the id of the filter that adds `include` to the default fields; `more` is sent as well."""
         # Not through stackapi, which would add site and paging to a method that documents neither.
-        parameters = {"base": "default", "include": ";".join(include), "unsafe": "false"}
+        parameters = {"base": "default", "include": ";".join(include), "unsafe": "false", **more}
         if self._key:
             parameters["key"] = self._key
         self.get(f"{self._settings.url}/{VERSION}/filters/create", parameters)

@@ -51,6 +51,7 @@ class _Examination:
         ask("without a key the wall stands at the page we know", self._wall)
         ask("a filter can ask for `total`", lambda: self._filter("totalled"))
         ask("`q` finds at least what `body` finds", self._recall)
+        ask("filters/create takes `site` too, which we do not send", self._filter_with_site)
         self._visit.leave("a back-off is rare", f"{self._backoffs} of these answers asked for one")
         self._visit.leave("the daily quota starts anew at midnight UTC", self._client.quota_said)
         return self._visit.answers
@@ -62,6 +63,12 @@ class _Examination:
     def _filter(self, name: str) -> tuple[bool, str]:
         self._filters[name] = self._client.create_filter(FILTERS[name])
         return True, self._filters[name]
+
+    def _filter_with_site(self) -> tuple[bool | None, str]:
+        try:
+            return True, self._client.create_filter(FILTERS["nested"], site=self._client.site)
+        except Refused as refusal:
+            return None, str(refusal)
 
     def _fetch(self, name: str = "nested", **parameters: Any) -> Any:
         fetched = self._client.fetch(
