@@ -121,7 +121,7 @@ def _crawl_of(session: Session, source: Source, entries: list[Entry], transport:
 
 
 def _settle(session: Session, listed: ListedUrl, link: Link, crawl_id: int, entry: Entry | None) -> None:
-    """Record what became of a URL; an entry that had to ask for the id has kept it."""
+    """Record what became of a URL; an entry that asked for the id, or was led to another, has kept it."""
     row = entry and session.scalar(
         select(FrontierEntry).where(
             FrontierEntry.crawl_id == crawl_id,
@@ -129,7 +129,7 @@ def _settle(session: Session, listed: ListedUrl, link: Link, crawl_id: int, entr
             FrontierEntry.key == entry.key,
         )
     )
-    if link.external_id is None and row and row.cursor and "id" in row.cursor:
+    if row and row.cursor and "id" in row.cursor:
         link = replace(link, external_id=row.cursor["id"])
     thread = _thread_of(session, link)
     if thread is not None:
