@@ -191,16 +191,14 @@ def final_labels(session: Session, *, unchecked: bool = False) -> list[FinalLabe
     history = read_history(session)
     strata = _strata_of_threads(session)
     found = []
-    for thread in history.threads.values():
-        outcome = history.outcome(thread.url)
-        if thread.thread_id is None or outcome.label is None or outcome.how is None:
+    touched = select(LabelEvent.thread_url)
+    for thread_id, url in session.execute(select(Thread.id, Thread.url).where(Thread.url.in_(touched))):
+        outcome = history.outcome(url)
+        if outcome.label is None or outcome.how is None or (outcome.how == "unchecked" and not unchecked):
             continue
-        if outcome.how == "unchecked" and not unchecked:
-            continue
-        counted = history.counted_strata(thread.url) if thread.draws else strata.get(thread.thread_id, ())
-        found.append(
-            FinalLabel(thread.thread_id, thread.url, counted, outcome.label, outcome.how, outcome.simulated)
-        )
+        drawn = bool(history.threads[url].draws)
+        counted = history.counted_strata(url) if drawn else strata.get(thread_id, ())
+        found.append(FinalLabel(thread_id, url, counted, outcome.label, outcome.how, outcome.simulated))
     return sorted(found, key=lambda final: final.thread_id)
 
 

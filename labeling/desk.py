@@ -144,12 +144,13 @@ class Desk:
 
     def thread(self, name: str | int) -> Thread:
         """Return the thread with this number, URL or external id; UsageError if there is none."""
-        found = self._find(str(name))
+        found = self.find(str(name))
         if found is None:
             raise UsageError(f"thread {name!r} is not in the database; give its number, its URL or its id")
         return found
 
-    def _find(self, name: str) -> Thread | None:
+    def find(self, name: str) -> Thread | None:
+        """Return the thread with this number, URL or external id, or None."""
         if name.isdecimal() and len(name) < 10 and (by_number := self.session.get(Thread, int(name))):
             return by_number
         by_url = self.session.scalar(select(Thread).where(Thread.url == name))

@@ -15,7 +15,6 @@ from typing import Any
 from db.label_states import Event
 from db.records import Label
 from db.threads import Thread
-from labeling.deciding import is_locked
 from labeling.desk import Desk
 from pipeline.codebook import Codebook
 from pipeline.text import to_text
@@ -137,13 +136,13 @@ def to_doccano(desk: Desk) -> str:
 
 def _labelled(desk: Desk) -> Iterator[tuple[Thread, list[Event]]]:
     """Yield each thread with its live labels, by URL; blind ones only when all are in."""
+    secret = {event.thread_url for event in desk.history.blind_labels()}
     for _, story in sorted(desk.history.threads.items()):
         votes = [vote for _, vote in sorted(story.votes.items()) if vote.label is not None]
-        if not votes or story.thread_id is None:
+        thread = desk.find(story.url)
+        if not votes or thread is None or story.url in secret:
             continue
-        thread = desk.thread(story.thread_id)
-        if story.phase == "imported" or not desk.protocol.is_blind or is_locked(desk, thread):
-            yield thread, votes
+        yield thread, votes
 
 
 def _strata(thread: Thread) -> str:

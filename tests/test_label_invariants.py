@@ -26,7 +26,7 @@ from db.labels import append_event, broken_links, final_labels, read_events, rea
 from db.records import Label
 from db.threads import Post, Thread, ThreadStratum
 from labeling.adjudicating import adjudicate, disputes, next_dispute
-from labeling.bundle import bundle_lines, merge_bundle
+from labeling.bundle import BundleReport, bundle_lines, merge_bundle
 from labeling.checking import check, next_check
 from labeling.codebooks import codebook_digest
 from labeling.deciding import Notes, decide, decide_unsure, reaffirm, reopen, undo
@@ -670,11 +670,26 @@ def _copy(lab: Lab, path: Path) -> Lab:
     return Lab(database, lab.study)
 
 
-def _merge(source: Lab, target: Lab, folder: Path) -> object:
+def _merge(source: Lab, target: Lab, folder: Path) -> BundleReport:
     with source.database.reading() as session:
         (folder / "bundle.jsonl").write_text("\n".join(bundle_lines(session)))
     with target.database.writing() as session:
         return merge_bundle(session, folder / "bundle.jsonl")
+
+
+def test_21_labels_wait_for_their_threads(faithful: Lab, tmp_path: Path) -> None:
+    """Labels of threads that a database lacks are kept, and count once the threads are there."""
+    faithful.label_all("ada", lambda _: VALID)
+    faithful.label_all("bo", lambda _: VALID)
+    with faithful.desk("bo") as desk:
+        check(desk, next_check(desk))
+    database = open_database(f"sqlite:///{tmp_path}/other.db")
+    other = Lab(database, faithful.study)
+    assert len(_merge(faithful, other, tmp_path).missing_threads) == 12
+    assert _final(other) == {}
+    fill(database)
+    assert [final.how for final in _final(other).values()] == ["checked"]
+    database.close()
 
 
 def test_21_a_fork_is_reported_and_settled_by_the_person(faithful: Lab, tmp_path: Path) -> None:
