@@ -60,9 +60,8 @@ class Discourse:
             return self._fetch_list(entry, lookup)
         try:
             return self._fetch_topic(entry, lookup)
-        except (
-            TooMuch
-        ) as error:  # asking again would bring the same: one hostile topic must not end the crawl
+        except TooMuch as error:
+            # Asking again would bring the same: one hostile topic must not end the crawl.
             return Page((Result(entry, "truncated", note=f"left out: {error}"),))
 
     def to_threads(self, payload: Payload) -> Sequence[ThreadRecord]:
@@ -147,9 +146,8 @@ class Discourse:
                 break
             path = target
             fetched = self._client.get(path, {"include_raw": "true"})
-        if fetched.location is not None:
-            to_login = urlsplit(fetched.location).path.endswith("/login")
-            fetched = replace(fetched, availability="private" if to_login else "moved")
+        if fetched.location is not None and urlsplit(fetched.location).path.endswith("/login"):
+            fetched = replace(fetched, availability="private")
         if fetched.value is None:
             return self._lose(entry, number, fetched, lookup)
         topic = fetched.value
@@ -212,6 +210,7 @@ class _Listing:
         self.limit = parameters["limit"]
         self.cursor = cursor
         self.ids = [str(row.id) for row in rows]
+        self.unsolved = {str(row.id) for row in rows if not row.is_solved}
         self.has_more = has_more
         dates = [row.created_at for row in rows if row.created_at and not row.is_pinned]
         self.is_ordered = dates == sorted(dates)
@@ -239,14 +238,15 @@ class _Listing:
     def go_on(self, entry: Entry, found: int, note: str | None) -> Result:
         """Return how the list goes on after this page."""
         total = self.cursor["found"] + found
+        note = note or self.cursor.get("note")
         if self.has_more and self.ids == self.cursor["previous"]:
             return Result(entry, "truncated", note="the forum gives the same page of its list again")
         is_enough = self.limit is not None and total >= self.limit
         if not self.has_more or self.is_past or is_enough:
             return Result(entry, note=note)
         reached = self.reached.isoformat() if self.reached else self.cursor["reached"]
-        cursor = {"page": self.cursor["page"] + 1, "found": total, "previous": self.ids, "reached": reached}
-        return Result(entry, "pending", cursor, note)
+        place = {"page": self.cursor["page"] + 1, "previous": self.ids, "reached": reached}
+        return Result(entry, "pending", {**place, "found": total, "note": note}, note)
 
 
 def _changes(listing: _Listing, solved: Sequence[Row], lookup: Lookup) -> list[Entry]:
@@ -261,7 +261,7 @@ def _changes(listing: _Listing, solved: Sequence[Row], lookup: Lookup) -> list[E
     ]
     if not listing.is_ordered:
         return changed
-    shown = {*listing.ids, *listing.cursor["previous"]}
+    shown = {*listing.ids, *listing.cursor["previous"]} - listing.unsolved
     return changed + [Entry("topic", id, {"id": id}, priority=1) for id in expected if id not in shown]
 
 

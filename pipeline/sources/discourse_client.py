@@ -62,7 +62,7 @@ class Client:
         request = f"GET {target}"
         if answer.status in REDIRECTS:
             location = answer.headers.get("location", "")
-            return Fetched(request, answer.body, location=location, status=answer.status)
+            return Fetched(request, answer.body, None, location, "moved", answer.status)
         if answer.status in AVAILABILITIES:
             availability = AVAILABILITIES[answer.status]
             return Fetched(request, answer.body, availability=availability, status=answer.status)
