@@ -18,6 +18,7 @@ from db.crawls import Crawl
 from db.engine import Database, open_database
 from pipeline.crawl import CrawlReport, add_entries, crawl_source, work_off
 from pipeline.errors import QuotaExhausted, Refused, Unauthorized, Unreachable
+from pipeline.links import find_urls
 from pipeline.records import ThreadRecord
 from pipeline.sandbox import faults
 from pipeline.sandbox.clock import VirtualClock
@@ -805,3 +806,15 @@ def test_a_stored_thread_that_a_list_finds_gone_says_so(
     hydrate(lab, database, "https://github.com/acme/nets/issues/1", TOKEN)
     assert threads(database)["acme/nets#1"][4] == availability
     assert ("lab/other#40" in threads(database)) == (what == "transfer")
+
+
+def test_every_published_url_is_a_listed_thread(shared: Path) -> None:
+    """The authors' 200 GitHub URLs are 184 threads, 23 of the URLs pull requests, 16 in both lists."""
+    source = open_source("github", load_settings({}), Transport("github", Watcher()))
+    entries = []
+    for path in sorted((shared / "study/published").glob("*on Github.md")):
+        entries += [source.listed_entry(url) for url in find_urls(path.read_text())]
+    found = [entry for entry in entries if entry is not None]
+    assert len(entries) == len(found) == 200
+    assert len({entry.key for entry in found}) == 184
+    assert sum(entry.parameters["kind"] == "pull" for entry in found) == 23
