@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 from scipy.optimize import minimize_scalar
-from scipy.sparse import csr_matrix
 from scipy.special import log_softmax, softmax
 from sklearn.model_selection import StratifiedGroupKFold
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
@@ -43,14 +43,9 @@ class Head:
     cues: Floats
     intercept: Floats
 
-    def scores(self, text: csr_matrix, features: Features) -> Floats:
-        """Return the log-odds of each class for weighted rows (n × k), up to a constant a row.
-
-        `text` has one column for each row of `self.text`.
-        """
-        return np.asarray(
-            text @ self.text + features.facts @ self.facts + features.cues @ self.cues + self.intercept
-        )
+    def rest(self, features: Features) -> Floats:
+        """Return the log-odds of each class (n × k) that facts and cues give, with the intercept."""
+        return np.asarray(features.facts @ self.facts + features.cues @ self.cues + self.intercept)
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,10 +74,16 @@ class Model:
             return np.zeros(0), np.zeros((0, self.cause.intercept.size))
         return np.concatenate([valid for valid, _ in parts]), np.concatenate([causes for _, causes in parts])
 
+    @cached_property
+    def _text(self) -> np.ndarray[Any, np.dtype[np.float32]]:
+        """The text weights of both heads side by side: one product scores both."""
+        return np.hstack([self.valid.text, self.cause.text])
+
     def _predict(self, features: Features) -> tuple[Floats, Floats]:
-        text = self.weighting.transform(features.counts)
-        valid = softmax(self.valid.scores(text, features), axis=1)[:, 1]
-        return np.asarray(valid), np.asarray(softmax(self.cause.scores(text, features), axis=1))
+        text = self.weighting.transform(features.counts) @ self._text
+        k = self.valid.intercept.size
+        valid = softmax(text[:, :k] + self.valid.rest(features), axis=1)[:, 1]
+        return np.asarray(valid), np.asarray(softmax(text[:, k:] + self.cause.rest(features), axis=1))
 
 
 def rules_model(rules: Rules) -> Model:

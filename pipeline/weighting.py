@@ -39,25 +39,35 @@ class Weighting:
 
     @cached_property
     def _places(self) -> np.ndarray[Any, np.dtype[np.int32]]:
-        """Where each column stands among the known ones; the place after the last for the others."""
-        places = np.full(COLUMNS, len(self.columns), dtype=np.int32)
+        """Where each column stands among the known ones, -1 for the others."""
+        places = np.full(COLUMNS, -1, dtype=np.int32)
         places[self.columns] = np.arange(len(self.columns))
         return places
+
+    @cached_property
+    def _blocks(self) -> np.ndarray[Any, np.dtype[np.int32]]:
+        """The block of each known column."""
+        return (self.columns // WIDTH).astype(np.int32)
 
     def transform(self, counts: csr_matrix) -> csr_matrix:
         """Return the weighted rows (n × known columns), each block scaled to the root of its share."""
         places = self._places[counts.indices]
-        data = (
-            LOGARITHMS[np.minimum(counts.data, 255).astype(np.uint8)]
-            * np.append(self.idf, np.float32(0))[places]
-        )
-        rows = np.repeat(np.arange(counts.shape[0]), np.diff(counts.indptr))
-        place = rows * len(BLOCKS) + counts.indices // WIDTH
-        lengths = np.sqrt(np.bincount(place, weights=data * data, minlength=counts.shape[0] * len(BLOCKS)))
-        roots = np.tile(np.sqrt([block.share for block in BLOCKS]), counts.shape[0])
-        scale = np.divide(roots, lengths, out=np.zeros_like(lengths), where=lengths > 0).astype(np.float32)
-        shape = (counts.shape[0], len(self.columns) + 1)
-        return csr_matrix((data * scale[place], places, counts.indptr), shape=shape)[:, :-1]
+        known = places >= 0
+        places = places[known]
+        starts = np.concatenate([[0], np.cumsum(known)])[counts.indptr]
+        data = LOGARITHMS[np.minimum(counts.data[known], 255).astype(np.uint8)] * self.idf[places]
+        scale, cells = self._scale(data, places, starts)
+        return csr_matrix((data * scale[cells], places, starts), shape=(counts.shape[0], len(self.columns)))
+
+    def _scale(self, data: Any, places: Any, starts: Any) -> tuple[Any, Any]:
+        """Return the factor of each cell (a block of a row), and the cell that each number stands in."""
+        rows = len(starts) - 1
+        firsts = np.arange(rows, dtype=np.int32) * len(BLOCKS)
+        cells = np.repeat(firsts, np.diff(starts)) + self._blocks[places]
+        lengths = np.sqrt(np.bincount(cells, weights=data * data, minlength=rows * len(BLOCKS)))
+        roots = np.tile(np.sqrt([block.share for block in BLOCKS]), rows)
+        scale = np.divide(roots, lengths, out=np.zeros_like(lengths), where=lengths > 0)
+        return scale.astype(np.float32), cells
 
 
 @dataclass(frozen=True)
