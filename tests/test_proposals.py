@@ -17,6 +17,7 @@ from flows.cli import run
 from pipeline.errors import InputError
 from pipeline.feature_cache import FeatureCache
 from pipeline.proposing import current_model, default_model_path, propose, read_labelled, train_model
+from pipeline.settings import Settings
 from pipeline.study import Study, load_study
 
 
@@ -160,3 +161,14 @@ def test_a_label_with_a_cause_that_the_codebook_dropped_still_teaches_validity()
     study = load_study()
     assert _known(Label(True, None, "GONE"), study) == Label(True)
     assert _known(Label(True, None, "IR"), study) == Label(True, None, "IR")
+
+
+def test_the_flow_trains_and_proposes(labelled: Database, settings: Settings, path: Path) -> None:
+    """The flow's body hands over to the same functions as the commands."""
+    from flows.engine import surround
+    from flows.propose import train_and_propose
+
+    surround(settings)
+    told = train_and_propose.fn(path)
+    assert told["proposals"] == 20
+    assert told["model"].startswith("model ")
