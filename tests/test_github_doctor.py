@@ -52,6 +52,7 @@ def test_the_questions_cost_at_most_fifteen_requests(server: ServiceServer, toke
     assert answers["the default dialect finds the same"] is True
     assert answers["GraphQL counts the same, for one point"] is (True if token else None)
     assert answers["what GraphQL searches, REST may still search"] is (True if token else None)
+    assert answers["qualifiers count towards the 256 characters"] is True
 
 
 def test_an_unreachable_service_leaves_every_question_open() -> None:
