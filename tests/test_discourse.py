@@ -717,6 +717,17 @@ def test_a_recorded_accepted_post_is_found(shared: Path, settings: Settings) -> 
     assert thread.accepted == bool(post["accepted_answer"])
 
 
+def test_a_proxy_of_the_environment_is_not_for_this_machine(
+    rig: MakeRig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A service on loopback is reached whatever proxy the environment names."""
+    for name in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9")
+    made = rig(world(topic(5)))
+    made.crawl()
+    assert made.ids() == {5}
+
+
 # What the tests above share.
 
 RECORDINGS = "contracts/recordings/stackexchange-discourse"

@@ -691,6 +691,17 @@ def test_recorded_pages_are_read(
     assert all(thread.created_at and not thread.accepted for thread in threads)
 
 
+def test_a_proxy_of_the_environment_is_not_for_this_machine(
+    rig: MakeRig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A service on loopback is reached whatever proxy the environment names."""
+    for name in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9")
+    made = rig(world(question(1)))
+    made.crawl()
+    assert made.ids() == {1}
+
+
 # What the tests above share.
 
 

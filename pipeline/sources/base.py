@@ -103,9 +103,7 @@ class Lookup(Protocol):
     def known(self, external_ids: Sequence[str]) -> dict[str, datetime | None]:
         """Return the `updated_at` of those threads of this source that are stored, by external id."""
 
-    def stored(
-        self, since: datetime | None, until: datetime | None, accepted: bool = False
-    ) -> Sequence[str]:
+    def stored(self, since: datetime | None, until: datetime | None, accepted: bool = False) -> Sequence[str]:
         """Return the external ids of this source's present threads created in [since, until], oldest first.
 
         With `accepted`, only those with an accepted answer. A source asks for what a list should
