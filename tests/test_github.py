@@ -492,6 +492,20 @@ def test_pitfall_17_a_page_that_is_too_heavy_is_halved(
     assert rows(database, "select count(*) from post")[0][0] == 120
 
 
+@pytest.mark.parametrize("name", ["Repositories(", "Threads(", "Refresh("])
+def test_pitfall_18_a_query_that_fails_again_is_made_smaller(
+    make_lab: MakeLab, database: Database, name: str
+) -> None:
+    """Where GraphQL gives 502 to large pages only, everything comes in smaller ones."""
+    lab = make_lab(dense(3, 3))
+    error = faults.server_error(502, 4, lambda request: name.encode() in request.body)
+    lab.server.faults.append(error)
+    lab.crawl(database)
+    lab.crawl(database)
+    assert len(threads(database)) == 9
+    assert error.times == 0
+
+
 @pytest.mark.parametrize("tokens", [TOKEN, ""])
 def test_pitfall_18_an_outage_stops_resumably(make_lab: MakeLab, database: Database, tokens: str) -> None:
     """A gateway that fails for ever ends the run with what was kept; a rerun finishes."""

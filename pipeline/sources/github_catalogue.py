@@ -15,6 +15,7 @@ from typing import Any, Protocol
 
 from pipeline.errors import Gone
 from pipeline.sources.base import Entry, Lookup, Page, Payload, RepositoryRecord, Result
+from pipeline.sources.github_answers import TooHeavy
 from pipeline.sources.github_client import Client, Reply, is_search, is_thing
 from pipeline.sources.github_planning import (
     CHECKING,
@@ -28,7 +29,7 @@ from pipeline.sources.github_planning import (
     halves,
 )
 from pipeline.sources.github_queries import REPOSITORIES
-from pipeline.sources.github_records import read_repository
+from pipeline.sources.github_records import pack, read_repository
 from pipeline.sources.manners import from_text
 
 PAGE_SIZE = 100
@@ -171,10 +172,10 @@ def plan(client: Client, topics: Iterable[str], terms: tuple[str, ...], entry: E
     offset, asks = entry.parameters["offset"], entry.parameters["asks"] and client.has_token
     chunk = _with_nodes(repositories)[offset : offset + PAGE_SIZE]
     if asks and chunk:
-        reply, records = ask_repositories(client, chunk)
+        bodies, records = ask_repositories(client, chunk)
         empty = sum(record.facts.get("closed_issues") == 0 for record in records)
         following = _plan_entry(entry, offset + PAGE_SIZE, empty >= WORTH_ASKING * len(chunk))
-        payload = Payload("repositories", reply.request, reply.answer.body)
+        payload = pack("repositories", "POST /graphql Repositories", bodies, offset=offset)
         return Page((Result(entry),), (payload,), repositories=tuple(records), found=(following,))
     scope = Scope.read(entry.parameters["scope"])
     found = searches_of(repositories, terms, scope, client.now)
@@ -207,12 +208,14 @@ def check(client: Client, terms: tuple[str, ...], entry: Entry, lookup: Lookup) 
     """Search those repositories again that were renamed meanwhile, and mark those that are gone."""
     catalogue = {record.external_id: record for record in lookup.repositories()}
     chunk = [catalogue[key] for key in entry.parameters["ids"]]
-    reply, records = ask_repositories(client, chunk)
+    bodies, records = ask_repositories(client, chunk)
     names = {record.external_id: record.full_name for record in chunk}
     changed = [record for record in records if record not in chunk]
     renamed = [record for record in records if record.full_name != names[record.external_id]]
     searches = searches_of(renamed, terms, Scope.read(entry.parameters["scope"]), client.now)
-    payload = Payload("repositories", reply.request, reply.answer.body)
+    payload = pack(
+        "repositories", "POST /graphql Repositories", bodies, names=[record.full_name for record in chunk]
+    )
     return Page(
         (Result(entry, note=dropped(chunk, records)),),
         (payload,),
@@ -235,10 +238,16 @@ def dropped(asked: Sequence[RepositoryRecord], answered: Sequence[RepositoryReco
 
 def ask_repositories(
     client: Client, repositories: Sequence[RepositoryRecord]
-) -> tuple[Reply, list[RepositoryRecord]]:
-    """Return repositories as they are now; those that are gone keep their name and the fact."""
-    reply = client.graphql(REPOSITORIES, {"ids": [record.facts["node"] for record in repositories]})
-    return reply, as_they_are(repositories, reply.value["data"]["nodes"])
+) -> tuple[list[bytes], list[RepositoryRecord]]:
+    """Return the answers and the repositories as they are now; one that is gone keeps name and facts."""
+    try:
+        ids = [record.facts["node"] for record in repositories]
+        reply = client.graphql(REPOSITORIES, {"ids": ids}, divisible=len(ids) > 1)
+    except TooHeavy:
+        middle = len(repositories) // 2
+        parts = [ask_repositories(client, part) for part in (repositories[:middle], repositories[middle:])]
+        return [body for bodies, _ in parts for body in bodies], [one for _, some in parts for one in some]
+    return [reply.answer.body], as_they_are(repositories, reply.value["data"]["nodes"])
 
 
 def as_they_are(repositories: Sequence[RepositoryRecord], nodes: Sequence[Any]) -> list[RepositoryRecord]:

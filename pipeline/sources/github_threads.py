@@ -46,7 +46,7 @@ class Load:
     comments: int = COMMENTS
 
     def halve(self, asked: int) -> None:
-        """Ask for half of what was too much; raise nothing: one thread with one comment is the least."""
+        """Ask for half of what was too much; one thread with one comment is the least."""
         if asked > 1:
             self.threads = asked // 2
         else:
@@ -55,11 +55,6 @@ class Load:
     def grow(self) -> None:
         """Come back to full pages by and by."""
         self.threads, self.comments = min(MOST, self.threads + PATIENCE), COMMENTS
-
-    @property
-    def is_least(self) -> bool:
-        """Nothing smaller can be asked."""
-        return self.threads == 1 and self.comments == 1
 
 
 def fetch_threads(
@@ -75,9 +70,7 @@ def fetch_threads(
             if len(asked) == 1:
                 return Page((Result(asked[0], "truncated", note=str(error)),))
             load.halve(len(asked))
-        except TooHeavy as error:
-            if load.is_least:
-                return Page((Result(asked[0], "truncated", note=str(error)),))
+        except TooHeavy:
             load.halve(len(asked))
     load.grow()
     found = {entry.key: entry.parameters["found_by"] for entry in asked}
