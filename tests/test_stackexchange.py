@@ -288,6 +288,14 @@ def test_a_back_off_is_kept_on_the_last_page_and_by_the_next_process(rig: MakeRi
     assert ("the back-off of search/advanced") in {why for why, _ in made.watcher.waits}
 
 
+def test_a_back_off_of_any_method_is_kept(rig: MakeRig) -> None:
+    """Making two filters waits for the back-off that the first of them asked for."""
+    made = rig(world(question(1)), backoff={"filters/create": 30, "questions/{ids}": 20, "sites": 10})
+    made.crawl()
+    assert made.clock.slept >= 31
+    assert made.server.counts["/2.3/filters/create"] == 2
+
+
 def test_a_back_off_beyond_the_longest_wait_stops_the_crawl(rig: MakeRig) -> None:
     """With --max-wait a long back-off is no wait but a stop that a rerun resumes."""
     made = rig(world(question(1)), backoff={"search/advanced": 400})

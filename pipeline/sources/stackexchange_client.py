@@ -66,6 +66,7 @@ class Client:
         self._answer = Answer(0, {}, b"")
         self._value: dict[str, Any] = {}
         self._known_sites: dict[str, Any] | None = None
+        self.memory: dict[str, dict[str, Any]] = {}  # the back-off that the last answer asked for
         self._session = requests.Session()
         self._session.trust_env = not is_local(settings.url)
         self._session.headers["User-Agent"] = user_agent(study)
@@ -104,8 +105,10 @@ class Client:
             ) from None
         return {"items": [{"api_site_parameter": self.site, "name": self._api._name}]}
 
-    def create_filter(self, include: Sequence[str], **more: str) -> str:
+    def create_filter(self, lookup: Lookup, include: Sequence[str], **more: str) -> str:
         """Return the id of the filter that adds `include` to the default fields; `more` is sent as well."""
+        self._lane = "filters/create"
+        self._honour(self._lane, lookup)
         # Not through stackapi, which would add site and paging to a method that documents neither.
         parameters = {"base": "default", "include": ";".join(include), "unsafe": "false", **more}
         if self._key:
@@ -122,14 +125,13 @@ class Client:
         """Return one page of a method (`questions/{ids}` takes `ids`); a server's back-off is kept first."""
         self._honour(method, lookup)
         result = self._call(self._api.fetch, method, **parameters)
-        until = self._back_off(method)
         return Fetched(
             items=[item for item in result["items"] if isinstance(item, dict)],
             has_more=bool(result["has_more"]),
             total=int(result["total"]),
             request=_request(method, parameters),
             body=self._answer.body,
-            memory={f"backoff {method}": {"until": until.isoformat()}} if until else {},
+            memory=self.memory,
         )
 
     def close(self) -> None:
@@ -168,6 +170,7 @@ class Client:
         self._answer = self._transport.ask(lambda: self._send(url, parameters), self._judge, what, self._lane)
         self._transport.space(self._lane, SPACING)
         self._note_quota()
+        self.memory = self._back_off(self._lane)
         return self._value
 
     def _send(self, url: str, parameters: Mapping[str, Any]) -> Answer:
@@ -225,14 +228,14 @@ class Client:
             self._quota_left = left
             self._transport.watcher.quota(self._settings.name, "requests a day", left)
 
-    def _back_off(self, method: str) -> datetime | None:
-        """Hold the method for as long as the answer asks, and one second more; return until when."""
+    def _back_off(self, method: str) -> dict[str, dict[str, Any]]:
+        """Hold the method for as long as the answer asks, and one second more; return what to remember."""
         seconds = self._value.get("backoff")
         if not isinstance(seconds, int | float) or not 0 < seconds < 1e7:
-            return None
+            return {}
         until = self._transport.clock.now() + timedelta(seconds=math.ceil(seconds) + 1)
         self._transport.hold(method, until, f"the back-off of {method}")
-        return until
+        return {f"backoff {method}": {"until": until.isoformat()}}
 
     def _honour(self, method: str, lookup: Lookup) -> None:
         """Keep a back-off that a former process was asked for."""

@@ -61,12 +61,12 @@ class _Examination:
         return True, f"as {self._client.site!r}"
 
     def _filter(self, name: str) -> tuple[bool, str]:
-        self._filters[name] = self._client.create_filter(FILTERS[name])
+        self._filters[name] = self._client.create_filter(NO_MEMORY, FILTERS[name])
         return True, self._filters[name]
 
     def _filter_with_site(self) -> tuple[bool | None, str]:
         try:
-            return True, self._client.create_filter(FILTERS["nested"], site=self._client.site)
+            return True, self._client.create_filter(NO_MEMORY, FILTERS["nested"], site=self._client.site)
         except Refused as refusal:
             return None, str(refusal)
 

@@ -65,8 +65,9 @@ class Site:
         if made is not None and made["include"] == list(include):
             self._filters[needed] = str(made["id"])
             return None
-        self._filters[needed] = self.client.create_filter(include)
-        return {name: self.to_remember({"id": self._filters[needed], "include": list(include)})}
+        self._filters[needed] = self.client.create_filter(lookup, include)
+        made = self.to_remember({"id": self._filters[needed], "include": list(include)})
+        return {**self.client.memory, name: made}
 
     def remembered(self, lookup: Lookup, name: str) -> dict[str, Any] | None:
         """Return what is remembered under `name` of this very address, or None."""
