@@ -10,7 +10,7 @@ export DO_NOT_TRACK := 1
 export PREFECT_HOME := $(CURDIR)/.prefect
 export OMP_NUM_THREADS := 1
 
-.PHONY: setup demo test test-all lint bench notebooks clean
+.PHONY: setup demo test test-all lint bench pictures clean
 
 setup: $(STAMP)
 
@@ -38,8 +38,14 @@ lint: setup
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-bench: setup  ## speed, memory and requests, as ratios where they can be
-	$(BIN)/python -m bench
+bench: setup  ## requests, speed and memory; BENCHMARK=…/dl-bug-posts.csv adds the published mark
+	$(BIN)/python tests/bench/crawl.py
+	$(BIN)/python tests/bench/tables.py
+	$(BIN)/python tests/bench/label_screen.py
+	$(if $(BENCHMARK),$(BIN)/python tests/bench/dl_bug_posts.py $(BENCHMARK))
+
+pictures: setup  ## the README's pictures of the annotation screen, from the running program
+	$(BIN)/python tests/bench/screenshots.py labeling/screens
 
 clean:
 	rm -rf $(VENV) .prefect demo .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist

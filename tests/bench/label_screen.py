@@ -1,6 +1,6 @@
 """Measure the annotation screen on a pseudo-terminal: CPU to open a 100 kB thread, and key to screen.
 
-`python bench/label_screen.py` prints one JSON document; times are milliseconds.
+`python tests/bench/label_screen.py` prints one JSON document; times are milliseconds.
 """
 
 from __future__ import annotations

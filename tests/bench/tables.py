@@ -1,4 +1,4 @@
-"""A million labels: how long all tables take, and how much memory: `python bench/tables.py [N]`.
+"""A million labels: how long all tables take, and how much memory: `python tests/bench/tables.py [N]`.
 
 Counting is timed on N final labels; reading the events of a database and counting, on a tenth of N.
 """

@@ -1,4 +1,4 @@
-"""The published benchmark of 600 posts, as another study: `python bench/dl_bug_posts.py CSV`.
+"""The published benchmark of 600 posts, as another study: `python tests/bench/dl_bug_posts.py CSV`.
 
 Writes the posts as JSON Lines and the labels as CSV, and imports both as a person would. Then the
 default model is cross-validated (5 folds, repeated) and trained on each of the five published
