@@ -19,6 +19,7 @@ from db.crawls import Crawl, CrawlRun, FrontierEntry, Memory, Provenance, RawPay
 from db.engine import Database
 from db.errors import NanmineError, StoppedEarly
 from db.threads import Thread
+from pipeline.errors import Unreachable
 from pipeline.journal import begin_run, end_run, keep_payloads
 from pipeline.sources.base import Entry, Page, RepositoryRecord, Source, Window
 from pipeline.store import Counts, author_key, rename_repository, upsert_threads
@@ -51,7 +52,8 @@ def crawl_source(
 ) -> CrawlReport:
     """Crawl `source` for `window`: go on with an unfinished crawl of the same bounds, or begin one.
 
-    Raises StoppedEarly (a limit, Ctrl-C) or SourceError, with every finished page kept.
+    Raises StoppedEarly (a limit, Ctrl-C, a service that fell silent on the way) or SourceError, with
+    every finished page kept.
     """
     with database.exclusive("crawl"):
         with database.writing() as session:
@@ -81,12 +83,17 @@ def work_off(
             _Run(database, study, source, crawl_id, run_id, report, limit, transport.clock.now()), transport
         )
         outcome = "finished"
-    except (StoppedEarly, KeyboardInterrupt) as error:
-        outcome, reason = "stopped", str(error) or "interrupted"
-        if isinstance(error, KeyboardInterrupt):
-            raise StoppedEarly(
-                f"{source.name}: interrupted; everything is kept, run again to resume"
-            ) from None
+    except KeyboardInterrupt:
+        outcome, reason = "stopped", f"{source.name}: interrupted; everything is kept, run again to resume"
+        raise StoppedEarly(reason) from None
+    except StoppedEarly as error:
+        outcome, reason = "stopped", str(error)
+        raise
+    except Unreachable as error:
+        reason = str(error)
+        if report.pages:  # a service that fell silent on the way leaves work that a rerun resumes
+            outcome = "stopped"
+            raise StoppedEarly(reason) from error
         raise
     except NanmineError as error:
         reason = str(error)

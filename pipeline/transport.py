@@ -118,8 +118,8 @@ class Transport:
         `send` raises OSError-like network faults as `NetworkFault`; `judge` may raise a SourceError,
         which ends it. `what` names the request in messages, without secrets. Requests of one `lane`
         are spaced by what `space` was told. Raises Unreachable after ATTEMPTS tries that failed on
-        their own or NAMED_WAITS waits that the server named, and QuotaExhausted for a wait beyond
-        `max_wait`.
+        their own or NAMED_WAITS waits that the server named, and QuotaExhausted where a limit was
+        behind that, or for a wait beyond `max_wait`.
         """
         attempts = named = 0
         while True:
@@ -140,10 +140,9 @@ class Transport:
                 attempts += 1
                 wait = self._own_wait(judgement.at_least, attempts)
             if attempts >= ATTEMPTS or named >= NAMED_WAITS:
-                tries = attempts + named
-                raise Unreachable(
-                    f"{self.source}: {what}: {judgement.reason}, {tries} times; run again to resume"
-                )
+                error = QuotaExhausted if judgement.limit else Unreachable
+                times = f"{attempts + named} times"
+                raise error(f"{self.source}: {what}: {judgement.reason}, {times}; run again to resume")
             self._wait(judgement.limit or judgement.reason, wait)
 
     def space(self, lane: str, seconds: float) -> None:

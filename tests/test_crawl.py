@@ -134,13 +134,13 @@ def test_a_crawl_works_off_its_frontier(database: Database, study: Study) -> Non
         assert session.scalars(select(Crawl)).one().finished_at == NOW
 
 
-@pytest.mark.parametrize("step", range(1, 6))
+@pytest.mark.parametrize("step", range(2, 6))
 @pytest.mark.parametrize(
     ("fault", "raised", "outcome"),
     [
         (KeyboardInterrupt(), StoppedEarly, "stopped"),
         (QuotaExhausted("used up", NOW), StoppedEarly, "stopped"),
-        (Unreachable("no answer"), Unreachable, "failed"),
+        (Unreachable("no answer"), StoppedEarly, "stopped"),
         (RuntimeError("a bug of ours"), RuntimeError, "failed"),
     ],
     ids=lambda value: type(value).__name__,
@@ -164,6 +164,14 @@ def test_a_crawl_that_ends_anywhere_goes_on(
     whole.close()
 
 
+def test_a_service_that_never_answers_is_a_failure(database: Database, study: Study) -> None:
+    """Where not even the first page comes, the crawl has failed rather than stopped early."""
+    with pytest.raises(Unreachable):
+        crawl(database, study, FakeSource(fails_at={1: Unreachable("no answer")}))
+    with database.reading() as session:
+        assert session.scalars(select(CrawlRun)).one().outcome == "failed"
+
+
 def test_a_second_crawl_asks_only_for_what_changed(database: Database, study: Study) -> None:
     """After a finished crawl, the next of the same bounds looks from its start, an hour earlier."""
     crawl(database, study, FakeSource())
@@ -177,7 +185,7 @@ def test_a_second_crawl_asks_only_for_what_changed(database: Database, study: St
 
 def test_other_bounds_are_another_crawl(database: Database, study: Study) -> None:
     """A crawl with another bound neither resumes nor shortens the first."""
-    with pytest.raises(Unreachable):
+    with pytest.raises(StoppedEarly):
         crawl(database, study, FakeSource(fails_at={2: Unreachable("gone")}))
     source = FakeSource()
     crawl(database, study, source, Window(until=NOW))

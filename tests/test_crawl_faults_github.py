@@ -17,9 +17,10 @@ from sqlalchemy.orm import Session
 
 from db.crawls import FrontierEntry, Provenance
 from db.engine import Database, open_database
+from db.errors import StoppedEarly
 from db.threads import Criterion, KeywordMatch, Thread
 from pipeline.crawl import crawl_source
-from pipeline.errors import QuotaExhausted, Unauthorized, Unreachable
+from pipeline.errors import QuotaExhausted, Unauthorized
 from pipeline.sandbox import faults
 from pipeline.sandbox.clock import START, VirtualClock
 from pipeline.sandbox.github import GitHubService
@@ -294,7 +295,7 @@ def test_a_server_that_stays_broken_stops_the_crawl_and_a_rerun_resumes(
     """502 for ever ends with an error after some tries; nothing is lost, nothing is asked twice."""
     broken = faults.for_ever(faults.server_error(after=3))
     stage.server.faults.append(broken)
-    with pytest.raises(Unreachable, match="run again to resume"):
+    with pytest.raises(StoppedEarly, match="run again to resume"):
         stage.crawl("study")
     broken.times = 0
     stage.crawl("study")

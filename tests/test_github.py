@@ -16,8 +16,9 @@ from sqlalchemy import text
 
 from db.crawls import Crawl
 from db.engine import Database, open_database
+from db.errors import StoppedEarly
 from pipeline.crawl import CrawlReport, add_entries, crawl_source, work_off
-from pipeline.errors import QuotaExhausted, Refused, Unauthorized, Unreachable
+from pipeline.errors import QuotaExhausted, Refused, Unauthorized
 from pipeline.links import find_urls
 from pipeline.records import ThreadRecord
 from pipeline.sandbox import faults
@@ -511,7 +512,7 @@ def test_pitfall_18_an_outage_stops_resumably(make_lab: MakeLab, database: Datab
     """A gateway that fails for ever ends the run with what was kept; a rerun finishes."""
     lab = make_lab()
     lab.server.faults.append(faults.for_ever(faults.server_error(502, after=5)))
-    with pytest.raises(Unreachable, match="502"):
+    with pytest.raises(StoppedEarly, match="502"):
         lab.crawl(database, tokens=tokens)
     done = rows(database, "select count(*) from frontier_entry where state = 'done'")[0][0]
     assert done >= 4

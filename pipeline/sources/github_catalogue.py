@@ -155,7 +155,7 @@ def planned(
     repositories: Sequence[RepositoryRecord], terms: tuple[str, ...], scope: Scope, now: datetime
 ) -> list[Search]:
     """Return the searches of both families over repositories."""
-    found = []
+    found: list[Search] = []
     for family in FAMILIES:
         pairs = [
             (record.external_id, record.full_name)

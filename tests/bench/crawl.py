@@ -108,8 +108,9 @@ def bench() -> None:
                 first, second = found["first"], found["second"]
                 threads = first["threads"]
                 peaks.setdefault(source, []).append(found["peak_mib"])
+                rate = first["requests"] / threads * 1000
                 print(
-                    f"{source:16} {threads:7} {first['requests']:9} {first['requests'] * 1000 / threads:10.0f}"
+                    f"{source:16} {threads:7} {first['requests']:9} {rate:10.0f}"
                     f" {second['requests']:6} {first['cpu'] * 1000 / threads:16.2f} {first['wall']:7.1f}"
                     f" {found['peak_mib']:9.0f}"
                 )

@@ -68,7 +68,7 @@ def _import(rows: list[dict[str, str]], study: Study, folder: Path) -> Any:
         writer.writerows([row["url"], "true", "", row["label"], "", ""] for row in rows)
     for words in (["import", str(posts)], ["label", "import", str(labels)]):
         command = [sys.executable, "-c", NANMINE, "--study", str(STUDY), "--database", url]
-        subprocess.run([*command, *words], check=True)  # noqa: S603
+        subprocess.run([*command, *words], check=True)
     database = open_database(url)
     labelled = read_labelled(database, study)
     database.close()
@@ -92,7 +92,7 @@ def _post(row: dict[str, str]) -> dict[str, Any]:
 
 
 def _say(line: str) -> None:
-    print(line, flush=True)  # noqa: T201
+    print(line, flush=True)
 
 
 if __name__ == "__main__":

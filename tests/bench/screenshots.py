@@ -1,4 +1,4 @@
-"""Make the pictures of the annotation screen from the running program: `python tests/bench/screenshots.py DIR`.
+"""Make the pictures of the annotation screen from the running program: `screenshots.py DIR`.
 
 The thread is made up here; nothing of a real database is shown.
 """

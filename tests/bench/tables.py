@@ -106,7 +106,7 @@ def main(number: int) -> None:
             study_tables(read_material(session), study)
         figures |= {"database_seconds": _since(started), "database_mb": _megabytes()}
         database.close()
-    print(json.dumps(figures))  # noqa: T201
+    print(json.dumps(figures))
 
 
 def _since(started: float) -> float:
