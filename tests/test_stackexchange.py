@@ -18,6 +18,7 @@ from sqlalchemy import select
 
 from db.crawls import Crawl, FrontierEntry, Provenance, RawPayload
 from db.engine import Database, open_database
+from db.errors import StoppedEarly
 from db.threads import Post, Thread
 from pipeline.crawl import add_entries, crawl_source, work_off
 from pipeline.errors import Malformed, QuotaExhausted, Refused, Unauthorized, Unreachable
@@ -190,7 +191,7 @@ def test_an_error_on_a_later_page_keeps_the_earlier_ones(rig: MakeRig) -> None:
     made.server.faults.append(
         faults.for_ever(faults.server_error(500, matches=faults.path("search"), after=2))
     )
-    with pytest.raises(Unreachable):
+    with pytest.raises(StoppedEarly):
         made.crawl()
     kept = made.ids()
     assert 190 <= len(kept) <= 200
