@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+from hypothesis import settings as hypothesis_settings
 from sqlalchemy.orm import Session
 
 from db.engine import Database, open_database
@@ -18,6 +19,9 @@ from pipeline.records import PostRecord, ThreadRecord
 from pipeline.settings import Settings, load_settings
 from pipeline.store import upsert_threads
 from pipeline.study import Study, load_study
+
+hypothesis_settings.register_profile("nanmine", deadline=None, derandomize=False)
+hypothesis_settings.load_profile("nanmine")
 
 SHARED = Path(os.environ.get("NANMINE_SHARED", Path(__file__).parents[2] / "shared"))
 

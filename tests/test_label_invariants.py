@@ -182,7 +182,7 @@ def test_02_history_is_a_chain_within_a_database(faithful: Lab) -> None:
             )  # fmt: skip
 
 
-@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(acts=st.lists(st.sampled_from(["valid", "other", "invalid", "unsure", "undo"]), max_size=12))
 def test_02_one_live_decision(blind: Lab, acts: list[str]) -> None:
     """Whatever a person does, at most one decision of theirs is live on a thread in a phase."""
@@ -349,7 +349,7 @@ def test_19_a_killed_process_loses_no_acknowledged_label(database: Database, tmp
     assert len(uids) - len(set(acknowledged)) <= 1
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(
     names=st.sets(st.integers(0, 10**6), min_size=1, max_size=40),
     later=st.sets(st.integers(0, 10**6), max_size=20),
@@ -588,7 +588,7 @@ def _check_all(session: object, study: Study, disputes_of: dict[str, int]) -> li
     return disputed
 
 
-@settings(max_examples=3, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@settings(max_examples=3, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(seed=st.integers(0, 10**6), protocol=st.sampled_from(["faithful", "blind_double"]))
 def test_18_states_add_up(
     tmp_path_factory: pytest.TempPathFactory, study: Study, seed: int, protocol: str
