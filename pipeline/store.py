@@ -20,6 +20,7 @@ from sqlalchemy.orm import Session
 
 from db.crawls import ListedUrl, Memory, Provenance
 from db.engine import Database
+from db.search import index_threads, unindex_threads
 from db.threads import Criterion, KeywordMatch, Post, Thread, ThreadStratum
 from pipeline.records import PostRecord, ThreadRecord
 from pipeline.study import Study
@@ -217,6 +218,7 @@ def _add(session: Session, study: Study, fresh: list[Fresh]) -> None:
     ids = [stored[thread.source, thread.external_id].id for thread, _, _ in fresh]
     parts = [(id_, thread, found) for id_, (thread, _, _), found in zip(ids, fresh, derived, strict=True)]
     _add_parts(session, parts)
+    index_threads(session, ids)
     _remember_provenance(session, [(id_, payload) for id_, (_, payload, _) in zip(ids, fresh, strict=True)])
 
 
@@ -225,6 +227,7 @@ def _change(
 ) -> None:
     """Replace what is stored of a thread; one that is gone keeps its verdicts and loses its text."""
     row = _thread_row(thread, payload) | {"content_sha256": digest}
+    unindex_threads(session, [id_])
     session.execute(delete(KeywordMatch).where(KeywordMatch.thread_id == id_))
     session.execute(delete(Post).where(Post.thread_id == id_))
     if thread.availability == "present":
@@ -238,6 +241,7 @@ def _change(
         kept = ("title", "author", "content_sha256", "availability", "updated_at")
         row = {name: row[name] for name in kept} | {"title": "", "author": None}
     session.execute(update(Thread).where(Thread.id == id_).values(row))
+    index_threads(session, [id_])
     _remember_provenance(session, [(id_, payload)])
 
 

@@ -67,3 +67,9 @@ def test_bundled_study_counts_nan_and_inf(study: Study) -> None:
     """The bundled study counts nan and inf, and only records isnan."""
     assert study.keywords.counted == ("nan", "nans", "inf", "infs")
     assert "isnan" in study.keywords.extended
+
+
+@given(st.text(alphabet="naNisINFſıİ tumbero0_.-é", max_size=40))
+def test_occurrence_is_what_is_found(text: str) -> None:
+    """A text is said to hold a keyword exactly when one is found in it."""
+    assert WORDS.occurs_in(text) == bool(list(WORDS.find(text)))

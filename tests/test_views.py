@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import sqlite3
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from sqlalchemy import select
 
 from db.engine import Database
-from db.threads import Post, Thread
+from db.threads import Thread
 from pipeline.datasette import datasette_metadata
+from pipeline.records import PostRecord
+from pipeline.store import to_record, upsert_threads
+from pipeline.study import Study
 
 VIEWS = ("threads", "posts", "matches", "label_history", "proposals")
 
@@ -35,26 +39,26 @@ def test_a_threads_strata_are_one_sorted_cell(opened: sqlite3.Connection) -> Non
 
 
 def test_text_is_found_and_stays_found_through_changes(
-    labelled: Database, opened: sqlite3.Connection
+    labelled: Database, opened: sqlite3.Connection, study: Study
 ) -> None:
-    """The index follows inserts, updates and deletes of posts and titles."""
+    """The index follows threads that are stored, changed and gone."""
 
     def hits(table: str, words: str) -> int:
-        return int(
-            opened.execute(
-                f"select count(*) from {table}_search where {table}_search match ?", [words]
-            ).fetchone()[0]
-        )
+        query = f"select count(*) from {table}_search where {table}_search match ?"
+        return int(opened.execute(query, [words]).fetchone()[0])
+
+    def store(**changes: object) -> None:
+        with labelled.writing() as session:
+            record = to_record(session.scalars(select(Thread).order_by(Thread.id).limit(1)).one())
+            upsert_threads(session, study, [(replace(record, **changes), None)], b"key")
 
     assert hits("post", "epsilon") == 20 and hits("thread", "nan") == 20
-    with labelled.writing() as session:
-        session.scalars(select(Post).where(Post.position == 1).limit(1)).one().body = "Use another optimizer."
-        session.scalars(select(Thread).limit(1)).one().title = "renamed"
+    store(title="renamed", posts=(PostRecord("opening", "1", "Use another optimizer.", "text"),))
     assert hits("post", "epsilon") == 19 and hits("post", "optimizer") == 1 and hits("thread", "renamed") == 1
-    with labelled.writing() as session:
-        session.delete(session.scalars(select(Post).where(Post.body.contains("optimizer"))).one())
-    assert hits("post", "optimizer") == 0
-    opened.execute("insert into post_search(post_search, rank) values ('integrity-check', 1)")
+    store(title="", posts=(), availability="gone")
+    assert hits("post", "optimizer") == 0 and hits("thread", "renamed") == 0
+    for table in ("post", "thread"):
+        opened.execute(f"insert into {table}_search({table}_search, rank) values ('integrity-check', 1)")
 
 
 def test_every_view_and_table_has_a_description(opened: sqlite3.Connection) -> None:

@@ -1,4 +1,4 @@
-"""Readable views for people and for Datasette, and on SQLite a full-text index that keeps itself."""
+"""Readable views for people and for Datasette, and on SQLite a full-text index."""
 
 from __future__ import annotations
 
@@ -48,14 +48,7 @@ def upgrade() -> None:
 
 
 def _index(table: str, column: str) -> None:
-    """Index a text column; triggers keep it in step with every insert, update and delete."""
+    """Make the index of a text column; `db.search` keeps it in step."""
     index = f"{table}_search"
-    added = f"insert into {index}(rowid, {column}) values (new.id, new.{column})"  # noqa: S608
-    removed = f"insert into {index}({index}, rowid, {column}) values ('delete', old.id, old.{column})"  # noqa: S608
     op.execute(f"create virtual table {index} using fts5({column}, content='{table}', content_rowid='id')")
     op.execute(f"insert into {index}({index}) values ('rebuild')")  # noqa: S608
-    op.execute(f"create trigger {index}_insert after insert on {table} begin {added}; end")
-    op.execute(f"create trigger {index}_delete after delete on {table} begin {removed}; end")
-    op.execute(
-        f"create trigger {index}_update after update of {column} on {table} begin {removed}; {added}; end"
-    )
