@@ -10,7 +10,7 @@ export DO_NOT_TRACK := 1
 export PREFECT_HOME := $(CURDIR)/.prefect
 export OMP_NUM_THREADS := 1
 
-.PHONY: setup demo test test-all lint bench pictures clean
+.PHONY: setup demo test test-slow test-all lint bench pictures clean
 
 setup: $(STAMP)
 
@@ -30,8 +30,10 @@ demo: setup  ## the whole study, offline, in ./demo
 test: setup  ## every test that a change should not wait minutes for, in parallel
 	$(BIN)/pytest -n 2 --dist loadgroup -m "not slow"
 
-test-all: setup  ## the slow and optional ones too
-	$(BIN)/pytest -n 2 --dist loadgroup
+test-slow: setup  ## the slow ones: real data where it lies beside the clone, a browser, a database server
+	$(BIN)/pytest -n 2 --dist loadgroup -m slow
+
+test-all: test test-slow
 
 lint: setup
 	$(BIN)/ruff check .
