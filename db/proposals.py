@@ -45,7 +45,10 @@ class CachedFeatures(Base):
 
 
 class ProposalModel(Base):
-    """A model that has proposed: its name, the digest of its file (none for the cues alone), its card."""
+    """A model: its name, the digest of its file (none for the cues alone), its card.
+
+    The card is the file's, with the cross-validated `figures` once they were measured on its labels.
+    """
 
     __tablename__ = "proposal_model"
     __table_args__ = (UniqueConstraint("name"),)
@@ -139,6 +142,19 @@ def newest_model(session: Session) -> ProposalModel | None:
     """Return the model that was trained last, or None."""
     query = select(ProposalModel).where(ProposalModel.digest.is_not(None))
     return session.scalars(query.order_by(ProposalModel.id.desc()).limit(1)).first()
+
+
+def keep_figures(session: Session, data: str, codebook: str, figures: dict[str, Any]) -> str | None:
+    """Write figures onto the card of the newest model of these labels (their digest) and this codebook.
+
+    Return the model's name, or None if no model was trained on just these. The model's file stays as it is.
+    """
+    query = select(ProposalModel).where(ProposalModel.digest.is_not(None)).order_by(ProposalModel.id.desc())
+    for model in session.scalars(query):
+        if (model.card.get("data"), model.card.get("codebook")) == (data, codebook):
+            model.card = model.card | {"figures": figures}
+            return model.name
+    return None
 
 
 def replace_proposals(session: Session, model_id: int, rows: list[dict[str, Any]]) -> None:

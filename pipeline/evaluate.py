@@ -254,8 +254,11 @@ def _fast_macro_f1(truth: Any, found: Any, counted: list[int]) -> float:
     return float(np.mean(scores)) if scores else 0.0
 
 
-def calibration(predicted: Floats, truth: Any, seed: int) -> dict[str, float]:
-    """Return the pooled expected calibration error, beside what a perfect model shows at this n."""
+def calibration(predicted: Floats, truth: Any, seed: int) -> dict[str, Any]:
+    """Return the pooled expected calibration error, what a perfect model shows at this n, and the bins.
+
+    `bins` holds [mean probability, share right, threads] of each bin that has threads.
+    """
     mean = predicted.mean(axis=0)
     sure, right = mean.max(axis=1), (mean.argmax(axis=1) == truth).astype(float)
     random = np.random.default_rng(seed)
@@ -266,13 +269,27 @@ def calibration(predicted: Floats, truth: Any, seed: int) -> dict[str, float]:
         "error": _calibration_error(sure, right),
         "noise_floor": float(np.mean(noise)),
         "noise_95": float(np.quantile(noise, 0.95)),
+        "bins": _calibration_bins(sure, right),
     }
 
 
 def _calibration_error(sure: Floats, right: Floats) -> float:
-    bins = np.minimum((sure * BINS).astype(int), BINS - 1)
-    gaps = np.bincount(bins, weights=sure - right, minlength=BINS)
+    gaps = np.bincount(_bin(sure), weights=sure - right, minlength=BINS)
     return float(np.abs(gaps).sum() / len(sure))
+
+
+def _calibration_bins(sure: Floats, right: Floats) -> list[list[float]]:
+    counts = np.bincount(_bin(sure), minlength=BINS)
+    sums = (np.bincount(_bin(sure), weights=values, minlength=BINS) for values in (sure, right))
+    return [
+        [float(probability / n), float(share / n), int(n)]
+        for probability, share, n in zip(*sums, counts, strict=True)
+        if n
+    ]
+
+
+def _bin(sure: Floats) -> Any:
+    return np.minimum((sure * BINS).astype(int), BINS - 1)
 
 
 def _per_class(predicted: Floats, causes: Any, codebook: Codebook) -> list[dict[str, Any]]:

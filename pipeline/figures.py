@@ -235,7 +235,8 @@ def calibration(bins: Sequence[tuple[float, float, int]]) -> Figure:
         panel.plot([0, 1], [0, 1], color=INK, linewidth=0.8, linestyle=(0, (4, 3)))
         largest = max([1, *(number for *_, number in bins)])
         for probability, right, number in bins:
-            panel.plot(probability, right, "o", color=BLUE, markersize=4 + 8 * (number / largest) ** 0.5)
+            size = 4 + 8 * (number / largest) ** 0.5
+            panel.plot(probability, right, "o", color=BLUE, markersize=size, clip_on=False)
         panel.set_xlim(0, 1)
         panel.set_ylim(0, 1)
         panel.set_xlabel("Probability that the model gives")

@@ -15,7 +15,7 @@ from sqlalchemy.engine import make_url
 
 from db.engine import Database
 from db.errors import NothingToDo
-from db.proposals import keep_model, newest_model, replace_proposals
+from db.proposals import keep_figures, keep_model, newest_model, replace_proposals
 from db.records import Label
 from pipeline.dataset import Reference, labels_of, references
 from pipeline.errors import InputError
@@ -99,20 +99,19 @@ def train_model(
     study: Study,
     path: Path,
     *,
-    figures: dict[str, Any] | None = None,
     seed: int = SEED,
     progress: Progress = lambda _: None,
 ) -> dict[str, Any]:
     """Train on every final label, write the model to `path`, remember it, and return its card."""
     labelled = read_labelled(database, study, progress)
     model = train(labelled.examples, FeatureCache(study).rules, seed=seed)
-    card = save_model(model, _card(labelled, study, figures, seed), path)
+    card = save_model(model, _card(labelled, study, seed), path)
     with database.writing() as session:
         keep_model(session, _model_row(_name(card["digest"]), card))
     return card
 
 
-def _card(labelled: Labelled, study: Study, figures: dict[str, Any] | None, seed: int) -> dict[str, Any]:
+def _card(labelled: Labelled, study: Study, seed: int) -> dict[str, Any]:
     from importlib.metadata import version
 
     valid, causes = labelled.examples.targets(study.codebook)
@@ -124,10 +123,22 @@ def _card(labelled: Labelled, study: Study, figures: dict[str, Any] | None, seed
         "labels": len(labelled.examples),
         "valid": int(valid.sum()),
         "causes": counts,
-        "figures": figures,
         "seed": seed,
         "versions": {name: version(name) for name in ("nanmine", "scikit-learn", "numpy", "scipy")},
     }
+
+
+def evaluate_labels(
+    database: Database, study: Study, *, repeats: int, progress: Callable[[str], None] = lambda _: None
+) -> tuple[dict[str, Any], str | None]:
+    """Cross-validate on every final label; return the figures and whose card they now stand on, if any."""
+    from pipeline.evaluate import evaluate
+
+    labelled = read_labelled(database, study)
+    figures = evaluate(labelled.examples, study.codebook, repeats=repeats, progress=progress)
+    with database.writing() as session:
+        name = keep_figures(session, labelled.fingerprint, study.codebook.digest, figures)
+    return figures, name
 
 
 def _name(digest: str) -> str:

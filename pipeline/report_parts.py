@@ -144,7 +144,7 @@ def model_part(session: Session, study: Study) -> Part:
         tuple((name, _said(value)) for name, value in plain),
     )
     if not figures:
-        return Part("The model was trained without cross-validation.", (card,))
+        return Part("The model is not cross-validated on its labels; run: nanmine propose evaluate.", (card,))
     return Part(
         "", (card, methods_table(figures), classes_table(figures)), tuple(_model_figures(figures, study))
     )
@@ -177,9 +177,11 @@ def _model_figures(figures: dict[str, Any], study: Study) -> Iterator[Drawn]:
         cells = [[round(cell) for cell in row] for row in counts]
         text = "Root causes as labelled and as the model has them, out of fold, mean over the repeats."
         yield lambda: drawing.matrix(codes, cells, "Label", "Model"), text
-    bins = (figures["methods"]["model"].get("calibration") or {}).get("bins")
-    if bins:
-        yield (
-            lambda: drawing.calibration(bins),
-            "Calibration of the model, out of fold; larger dots are more threads.",
+    found = figures["methods"]["model"]["calibration"]
+    if found:
+        text = (
+            "Calibration of the model, out of fold; larger dots are more threads. "
+            f"Expected calibration error {found['error']:.3f}; a perfectly calibrated model would show "
+            f"{found['noise_floor']:.3f} here (95 %: up to {found['noise_95']:.3f})."
         )
+        yield lambda: drawing.calibration(found["bins"]), text

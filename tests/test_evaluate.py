@@ -92,6 +92,18 @@ def test_a_calibrated_model_is_within_its_noise_and_a_boastful_one_is_not() -> N
     assert honest["error"] < honest["noise_95"] * 1.5
     boastful = calibration(np.tile([[[0.99, 0.01]]], (1, 2_000, 1)), np.arange(2_000) % 2, 1)
     assert boastful["error"] == pytest.approx(0.49, abs=0.01)
+    assert boastful["bins"] == [[pytest.approx(0.99), pytest.approx(0.5), 2_000]]
+
+
+def test_the_bins_of_the_calibration_add_up_to_its_error() -> None:
+    """Each bin has its mean probability, its share right and its threads; weighted gaps are the error."""
+    random = np.random.default_rng(7)
+    sure = random.uniform(0.5, 1, 300)
+    found = calibration(np.stack([sure, 1 - sure], axis=1)[None], random.integers(2, size=300), 1)
+    assert sum(threads for *_, threads in found["bins"]) == 300
+    assert all(0.5 <= probability <= 1 for probability, *_ in found["bins"])
+    gaps = [abs(probability - right) * threads for probability, right, threads in found["bins"]]
+    assert sum(gaps) / 300 == pytest.approx(found["error"])
 
 
 def test_causes_of_the_residual_type_are_not_averaged() -> None:

@@ -11,12 +11,27 @@ from sqlalchemy import func, select
 
 from db.engine import Database
 from db.errors import NothingToDo
-from db.proposals import CachedFeatures, Proposal, latest_proposals, proposal_records
+from db.proposals import (
+    CachedFeatures,
+    Proposal,
+    ProposalModel,
+    keep_figures,
+    latest_proposals,
+    newest_model,
+    proposal_records,
+)
 from db.records import Label
 from flows.cli import run
 from pipeline.errors import InputError
 from pipeline.feature_cache import FeatureCache
-from pipeline.proposing import current_model, default_model_path, propose, read_labelled, train_model
+from pipeline.proposing import (
+    current_model,
+    default_model_path,
+    evaluate_labels,
+    propose,
+    read_labelled,
+    train_model,
+)
 from pipeline.settings import Settings
 from pipeline.study import Study, load_study
 
@@ -83,6 +98,65 @@ def test_a_model_that_another_database_trained_is_refused(
     path.write_bytes(old)
     with pytest.raises(InputError, match="not the one this database trained"):
         current_model(labelled, study, path)
+
+
+def test_the_card_gets_the_figures_of_its_own_labels(labelled: Database, study: Study, path: Path) -> None:
+    """Figures go onto the newest model's card in the database; the file still is what was trained."""
+    train_model(labelled, study, path, seed=1)
+    card = train_model(labelled, study, path)
+    with labelled.writing() as session:
+        name = keep_figures(session, card["data"], card["codebook"], {"labels": 20})
+        kept = {model.name: model.card for model in session.scalars(select(ProposalModel))}
+    assert name is not None and card["digest"].startswith(name.removeprefix("model "))
+    assert kept.pop(name) == card | {"figures": {"labels": 20}}
+    assert ["figures" in other for other in kept.values()] == [False]
+    assert current_model(labelled, study, path)[2] == card
+    propose(labelled, study, path)
+    with labelled.reading() as session:
+        newest = newest_model(session)
+        assert newest and newest.card["figures"] == {"labels": 20}
+
+
+@pytest.mark.parametrize("changed", ["data", "codebook"])
+def test_figures_of_other_labels_or_another_codebook_are_not_kept(
+    labelled: Database, study: Study, path: Path, changed: str
+) -> None:
+    """A model carries no figures that were measured on what it was not trained on."""
+    card = train_model(labelled, study, path)
+    told = {name: card[name] for name in ("data", "codebook")} | {changed: "another"}
+    with labelled.writing() as session:
+        assert keep_figures(session, **told, figures={}) is None
+        newest = newest_model(session)
+        assert newest and newest.card == card
+
+
+@pytest.mark.slow
+def test_after_training_and_evaluation_the_report_shows_both_figures(
+    database: Database, settings: Settings, path: Path
+) -> None:
+    """On the demo's world the card carries confusion and bins, and the report draws them."""
+    from labeling.simulate import Simulation
+    from pipeline.report_parts import model_part
+    from pipeline.sandbox.expected import right_labels, to_record
+    from pipeline.sandbox.world import load_world
+    from pipeline.store import upsert_threads
+
+    world, study = load_world(), settings.study
+    with database.writing() as session:
+        records = [(to_record(world, thread, study), None) for thread in world.threads]
+        upsert_threads(session, study, records, b"key")
+    Simulation(database, study, right_labels(world)).run()
+    train_model(database, study, path)
+    figures, name = evaluate_labels(database, study, repeats=1)
+    assert name is not None
+    with database.reading() as session:
+        newest = newest_model(session)
+        assert newest and newest.card["figures"] == figures
+        part = model_part(session, study)
+    bins = figures["methods"]["model"]["calibration"]["bins"]
+    assert sum(threads for *_, threads in bins) == sum(map(sum, figures["confusion"])) == figures["valid"]
+    assert len(part.figures) == 2
+    assert all(draw() for draw, _ in part.figures)
 
 
 def test_without_labels_there_is_nothing_to_train_on(database: Database, study: Study, path: Path) -> None:

@@ -144,8 +144,9 @@ def test_a_models_card_and_evaluation_are_shown(labelled: Database, study: Study
         "accuracy": 0.6,
         "top_3": 0.8,
     }
+    calibration = {"error": 0.1, "noise_floor": 0.05, "noise_95": 0.08, "bins": [[0.5, 0.4, 10]]}
     figures = {
-        "methods": {"model": scores | {"calibration": {"bins": [[0.5, 0.4, 10]]}}, "rules": scores},
+        "methods": {"model": scores | {"calibration": calibration}, "rules": scores},
         "per_class": [{"code": "IR", "labels": 9, "precision": 0.5, "recall": 0.5, "f1": 0.5}],
         "confusion": [[1.0] * size] * size,
         "repeats": 10,
@@ -164,6 +165,7 @@ def test_a_models_card_and_evaluation_are_shown(labelled: Database, study: Study
     assert [table.name for table in part.tables] == ["model", "evaluation", "classes"]
     assert part.tables[1].rows[1] == ("rules", 0.9, 0.1, 0.5, 0.6, 0.8)
     assert len(part.figures) == 2 and all(draw() for draw, _ in part.figures)
+    assert "error 0.100; a perfectly calibrated model would show 0.050" in part.figures[1][1]
 
 
 @browser

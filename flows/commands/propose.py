@@ -61,17 +61,20 @@ def _path(context: click.Context, model: Path | None) -> Path:
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 @click.pass_context
 def evaluate(context: click.Context, repeats: int, as_json: bool) -> None:
-    """Cross-validate on the final labels, beside four baselines in the same folds."""
-    from pipeline.evaluate import evaluate as evaluate_labels
+    """Cross-validate on the final labels, beside four baselines in the same folds.
+
+    The figures go onto the card of the model that was trained on the same labels, for the report.
+    """
     from pipeline.evaluate import evaluation_lines
-    from pipeline.proposing import read_labelled
+    from pipeline.proposing import evaluate_labels
 
     study = settings_of(context).study
-    labelled = read_labelled(database_of(context), study)
-    figures = evaluate_labels(
-        labelled.examples, study.codebook, repeats=repeats, progress=lambda line: click.echo(line, err=True)
+    figures, model = evaluate_labels(
+        database_of(context), study, repeats=repeats, progress=lambda line: click.echo(line, err=True)
     )
     click.echo(json.dumps(figures, indent=2) if as_json else "\n".join(evaluation_lines(figures)))
+    kept = f"on the card of {model}" if model else "not kept: no model was trained on just these labels"
+    click.echo(f"figures {kept}", err=True)
 
 
 @propose.command()
