@@ -10,12 +10,25 @@ from __future__ import annotations
 import hashlib
 import json
 import uuid
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from dataclasses import fields
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import CheckConstraint, ForeignKey, Index, Text, UniqueConstraint, insert, select, text
+from sqlalchemy import (
+    CheckConstraint,
+    ForeignKey,
+    Index,
+    Select,
+    Text,
+    UniqueConstraint,
+    func,
+    insert,
+    or_,
+    select,
+    text,
+)
 from sqlalchemy.orm import Mapped, Session, mapped_column
 
 from db.base import Base
@@ -53,7 +66,7 @@ class LabelEvent(Base):
         CheckConstraint("(verdict = 'valid') = (root_cause is not null)", name="cause_of_valid"),
         CheckConstraint("(verdict = 'invalid') = (reason is not null)", name="reason_of_invalid"),
         CheckConstraint(DETAILS, name="details_of_valid"),
-        Index(None, "thread_url"),
+        Index(None, "thread_url", "kind"),
         Index(
             "uq_label_event_first",
             "origin",
@@ -91,7 +104,20 @@ class LabelEvent(Base):
     hash: Mapped[str] = mapped_column(Text)
 
 
+Counted = tuple[tuple[str, ...], Label, str, bool]  # strata, label, how, simulated
 COLUMNS = [LabelEvent.__table__.c[field.name] for field in fields(Event)]
+EVENTFUL = (  # the URLs of threads that have more than one event, or one that is no import
+    select(LabelEvent.thread_url)
+    .where(LabelEvent.thread_url.is_not(None))
+    .group_by(LabelEvent.thread_url)
+    .having(or_(func.count() > 1, func.max(LabelEvent.kind) != "import"))
+)
+STRATA = (  # the strata of a thread, joined by commas in no order
+    select(func.aggregate_strings(ThreadStratum.stratum, ","))
+    .where(ThreadStratum.thread_id == Thread.id)
+    .scalar_subquery()
+    .label("strata")
+)
 
 
 def read_events(session: Session, after: int = 0) -> list[Event]:
@@ -188,18 +214,61 @@ def final_labels(session: Session, *, unchecked: bool = False) -> list[FinalLabe
     study's protocol where they are settled; else the imported label. `unchecked` adds, with `how`
     "unchecked", the rejections that one person made and the protocol has nobody check.
     """
-    history = read_history(session)
-    strata = _strata_of_threads(session)
+    history = _eventful_history(session)
+    found = _folded_labels(session, history, unchecked)
+    for thread_id, url, *row in session.execute(_only_imported(Thread.id, Thread.url)):
+        found.append(FinalLabel(thread_id, url, *_imported(history, row)))
+    return sorted(found, key=lambda final: final.thread_id)
+
+
+def count_final_labels(session: Session, *, unchecked: bool = False) -> Counter[Counted]:
+    """Return how many threads `final_labels` gives the same strata, label, `how` and `simulated`.
+
+    The database counts the threads that have nothing but one import, which may be a million.
+    """
+    history = _eventful_history(session)
+    folded = _folded_labels(session, history, unchecked)
+    counts = Counter((final.strata, final.label, final.how, final.simulated) for final in folded)
+    rows = _only_imported().subquery()
+    for *row, count in session.execute(select(*rows.c, func.count()).group_by(*rows.c)):
+        counts[_imported(history, row)] += count
+    return counts
+
+
+def _eventful_history(session: Session) -> History:
+    """Return what the events amount to, those of threads with one import and nothing else left out."""
+    wanted = or_(LabelEvent.thread_url.is_(None), LabelEvent.thread_url.in_(EVENTFUL))
+    return History(Event(*row) for row in session.execute(select(*COLUMNS).where(wanted)))
+
+
+def _folded_labels(session: Session, history: History, unchecked: bool) -> list[FinalLabel]:
     found = []
-    touched = select(LabelEvent.thread_url)
-    for thread_id, url in session.execute(select(Thread.id, Thread.url).where(Thread.url.in_(touched))):
+    rows = select(Thread.id, Thread.url, STRATA).where(Thread.url.in_(EVENTFUL))
+    for thread_id, url, strata in session.execute(rows):
         outcome = history.outcome(url)
         if outcome.label is None or outcome.how is None or (outcome.how == "unchecked" and not unchecked):
             continue
         drawn = bool(history.threads[url].draws)
-        counted = history.counted_strata(url) if drawn else strata.get(thread_id, ())
+        counted = history.counted_strata(url) if drawn else _sorted_strata(strata)
         found.append(FinalLabel(thread_id, url, counted, outcome.label, outcome.how, outcome.simulated))
-    return sorted(found, key=lambda final: final.thread_id)
+    return found
+
+
+def _only_imported(*columns: Any) -> Select[Any]:
+    """Select, after the columns given, what `_imported` takes, of each thread with one import alone."""
+    label = [LabelEvent.verdict, LabelEvent.reason, LabelEvent.root_cause, LabelEvent.fix_pattern]
+    return (
+        select(*columns, STRATA, LabelEvent.simulated, *label, LabelEvent.function)
+        .join_from(LabelEvent, Thread, Thread.url == LabelEvent.thread_url)
+        .where(LabelEvent.thread_url.not_in(EVENTFUL), LabelEvent.verdict.in_(("valid", "invalid")))
+    )
+
+
+def _imported(history: History, row: Sequence[Any]) -> Counted:
+    strata, simulated, verdict, *details = row
+    label = history.merged(Label(verdict == "valid", *details))
+    assert label is not None
+    return _sorted_strata(strata), label, "imported", simulated
 
 
 def import_final_labels(
@@ -237,10 +306,5 @@ def _label_columns(label: Label) -> dict[str, Any]:
     }
 
 
-def _strata_of_threads(session: Session) -> dict[int, tuple[str, ...]]:
-    strata: dict[int, tuple[str, ...]] = {}
-    for thread_id, stratum in session.execute(
-        select(ThreadStratum.thread_id, ThreadStratum.stratum).order_by(ThreadStratum.stratum)
-    ):
-        strata[thread_id] = (*strata.get(thread_id, ()), stratum)
-    return strata
+def _sorted_strata(joined: str | None) -> tuple[str, ...]:
+    return tuple(sorted(joined.split(","))) if joined else ()

@@ -10,10 +10,10 @@ from datetime import datetime
 from sqlalchemy import case, func, select
 from sqlalchemy.orm import Session
 
-from db.labels import LabelEvent, final_labels, read_history
-from db.records import FinalLabel
+from db.labels import LabelEvent, count_final_labels, final_labels, read_history
+from db.records import FinalLabel, Label
 from db.threads import Criterion, Thread, ThreadStratum
-from pipeline.tables import OUTSIDE, Groups, group
+from pipeline.tables import OUTSIDE, Group, Groups
 
 BATCH = 500
 
@@ -49,16 +49,26 @@ class Material:
 
 def read_material(session: Session, *, everything: bool = False) -> Material:
     """Read the counts from a database; `everything` adds origins and months."""
-    labels = final_labels(session, unchecked=True)
     return Material(
-        groups=group(labels),
+        groups=read_groups(session, unchecked=True),
         strata=_by_stratum(session),
         sources=_by_source(session),
         met=_criteria_met(session),
         discarded=_discarded(session),
-        origins=tuple(_origins(session, labels)) if everything else (),
+        origins=tuple(_origins(session, final_labels(session))) if everything else (),
         opened=_opened(session) if everything else {},
     )
+
+
+def read_groups(session: Session, *, unchecked: bool = False) -> Groups:
+    """Return how many threads stand behind each group; `unchecked` as for `final_labels`."""
+    counts = count_final_labels(session, unchecked=unchecked)
+    return {_group(*counted): count for counted, count in counts.items()}
+
+
+def _group(strata: tuple[str, ...], label: Label, how: str, simulated: bool) -> Group:
+    details = label.reason, label.root_cause, label.fix_pattern, label.function
+    return Group(strata, label.valid, *details, how, simulated)
 
 
 CANDIDATES = func.sum(case((Thread.candidate, 1), else_=0))

@@ -9,11 +9,11 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from db.crawls import Crawl, CrawlRun, FrontierEntry, ListedUrl
-from db.labels import final_labels
 from db.proposals import Proposal
-from db.records import FinalLabel
 from db.threads import Criterion, Thread, ThreadStratum
+from pipeline.material import read_groups
 from pipeline.study import Study
+from pipeline.tables import Groups
 
 
 def read_status(session: Session, study: Study) -> dict[str, Any]:
@@ -22,25 +22,26 @@ def read_status(session: Session, study: Study) -> dict[str, Any]:
     `criteria` of a stratum is the funnel: how many threads meet each criterion and all before it.
     """
     total = select(func.count()).select_from(Thread)
-    labels = final_labels(session)
+    groups = read_groups(session)
     return {
         "study": study.name,
         "threads": session.scalar(total),
         "candidates": session.scalar(total.where(Thread.candidate)),
-        "labels": _labels(labels),
+        "labels": _labels(groups),
         "proposals": session.scalar(select(func.count(func.distinct(Proposal.thread_id)))),
         "sources": _per_source(session),
-        "strata": {stratum.code: _stratum(session, study, stratum.code, labels) for stratum in study.strata},
+        "strata": {stratum.code: _stratum(session, study, stratum.code, groups) for stratum in study.strata},
         "listed": _listed(session),
         "unfinished": _unfinished(session),
         "last_runs": _last_runs(session),
     }
 
 
-def _labels(labels: list[FinalLabel]) -> dict[str, int]:
-    valid = sum(label.label.valid for label in labels)
-    simulated = sum(label.simulated for label in labels)
-    return {"final": len(labels), "valid": valid, "not_valid": len(labels) - valid, "simulated": simulated}
+def _labels(groups: Groups) -> dict[str, int]:
+    final = sum(groups.values())
+    valid = sum(count for key, count in groups.items() if key.valid)
+    simulated = sum(count for key, count in groups.items() if key.simulated)
+    return {"final": final, "valid": valid, "not_valid": final - valid, "simulated": simulated}
 
 
 def _per_source(session: Session) -> dict[str, Any]:
@@ -52,10 +53,10 @@ def _per_source(session: Session) -> dict[str, Any]:
     return {source: {"threads": threads, "candidates": candidates} for source, threads, candidates in rows}
 
 
-def _stratum(session: Session, study: Study, code: str, labels: list[FinalLabel]) -> dict[str, Any]:
+def _stratum(session: Session, study: Study, code: str, groups: Groups) -> dict[str, Any]:
     member = select(ThreadStratum.thread_id).where(ThreadStratum.stratum == code)
     threads = select(func.count()).select_from(Thread).where(Thread.id.in_(member))
-    own = [label for label in labels if code in label.strata]
+    own = {key: count for key, count in groups.items() if code in key.strata}
     proposed = select(func.count(func.distinct(Proposal.thread_id))).where(Proposal.thread_id.in_(member))
     number = session.scalar(threads) or 0
     return {

@@ -70,7 +70,7 @@ def upgrade() -> None:
             name=op.f("ck_label_event_details_of_valid"),
         ),
     )
-    op.create_index(op.f("ix_label_event_thread_url"), "label_event", ["thread_url"])
+    op.create_index(op.f("ix_label_event_thread_url_kind"), "label_event", ["thread_url", "kind"])
     op.create_index(
         "uq_label_event_first",
         "label_event",

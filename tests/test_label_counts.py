@@ -1,0 +1,122 @@
+"""Final labels come out the same whether the events are folded one by one or counted by the database."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from sqlalchemy import text
+from sqlalchemy.orm import Session
+
+from db.engine import Database
+from db.labels import append_event, final_labels, import_final_labels, read_history
+from db.records import FinalLabel, Label
+from db.threads import Thread
+from pipeline.material import read_groups
+from pipeline.status import read_status
+from pipeline.study import Study
+from pipeline.tables import group
+
+LABELS = (
+    Label(True, None, "IR", "add-epsilon", "log"),
+    Label(True, root_cause="IR"),
+    Label(True, root_cause="GE"),
+    Label(False, reason="not-a-bug"),
+)
+ACTS = ("import", "foreign import", "vote", "draw", "park")
+
+acts = st.lists(
+    st.tuples(st.sampled_from(ACTS), st.integers(0, 19), st.sampled_from(LABELS), st.booleans()), max_size=25
+)
+
+
+def folded(session: Session, unchecked: bool) -> list[FinalLabel]:
+    """Return the final labels from all events, folded."""
+    history, found = read_history(session), []
+    for thread in session.query(Thread).order_by(Thread.id):
+        outcome = history.outcome(thread.url) if thread.url in history.threads else None
+        if outcome is None or outcome.label is None or outcome.how is None:
+            continue
+        if outcome.how == "unchecked" and not unchecked:
+            continue
+        strata = tuple(sorted(member.stratum for member in thread.strata))
+        if history.threads[thread.url].draws:
+            strata = history.counted_strata(thread.url)
+        found.append(FinalLabel(thread.id, thread.url, strata, outcome.label, outcome.how, outcome.simulated))
+    return found
+
+
+def act(session: Session, what: str, thread: Thread, label: Label, flag: bool, number: int) -> None:
+    """Append one event; a foreign import, as one merged from another database, replaces none."""
+    if what == "import":
+        import_final_labels(session, [(thread, label)], simulated=flag)
+    elif what == "foreign import":
+        append_event(session, "import", thread=thread, label=label, simulated=flag)
+    elif what == "vote":
+        append_event(
+            session, "decision", thread=thread, label=label, annotator=f"a{number}", phase="independent"
+        )
+    elif what == "draw":
+        payload = {"stratum": "TI", "position": number, "strata": ["TI"] if flag else []}
+        append_event(session, "draw", thread=thread, phase="main", payload=payload)
+    else:
+        append_event(
+            session, "decision", thread=thread, verdict="unsure", annotator=f"a{number}", phase="blind"
+        )
+
+
+@pytest.mark.parametrize("fixture", ["some_threads", "labelled"])
+@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(acts=acts, merges=st.booleans(), unchecked=st.booleans(), faithful=st.booleans())
+def test_both_paths_give_the_same_labels(
+    request: pytest.FixtureRequest,
+    fixture: str,
+    acts: list[tuple[str, int, Label, bool]],
+    merges: bool,
+    unchecked: bool,
+    faithful: bool,
+) -> None:
+    """Whatever happened, counting in the database and folding every event give the same groups."""
+    database: Database = request.getfixturevalue(fixture)
+    with database.reading() as session:  # what is done here is given up at the end
+        threads = session.query(Thread).order_by(Thread.id).all()
+        if faithful:
+            append_event(session, "setup", payload={"protocol": "faithful", "quotas": {"TI": 1}})
+        for number, (what, place, label, flag) in enumerate(acts):
+            act(session, what, threads[place % len(threads)], label, flag, number)
+        if merges:
+            append_event(session, "codebook", payload={"version": 2, "merges": {"IR": "RE"}, "affected": []})
+        expected = folded(session, unchecked)
+        assert final_labels(session, unchecked=unchecked) == expected
+        assert Counter(read_groups(session, unchecked=unchecked)) == group(expected)
+
+
+@pytest.fixture
+def some_threads(labelled: Database) -> Database:
+    """The twenty threads with two imported labels and nothing else."""
+    with labelled.writing() as session:
+        session.execute(text("drop trigger label_event_no_delete"))
+        session.execute(text("delete from label_event where kind != 'import'"))
+    return labelled
+
+
+def test_the_status_counts_imported_labels(some_threads: Database, study: Study) -> None:
+    """The status tells valid imported labels from others, in all and by stratum."""
+    with some_threads.writing() as session:
+        import_final_labels(session, [(session.query(Thread).order_by(Thread.id).all()[0], LABELS[3])])
+    with some_threads.reading() as session:
+        found, labels = read_status(session, study), final_labels(session)
+    assert found["labels"] == {"final": 3, "valid": 2, "not_valid": 1, "simulated": 0}
+    for code, stratum in found["strata"].items():
+        assert stratum["labels"]["final"] == sum(code in final.strata for final in labels)
+
+
+def test_an_index_finds_the_threads_with_more_than_an_import(labelled: Database) -> None:
+    """The events of each thread are counted from an index alone."""
+    with labelled.reading() as session:
+        plan = session.execute(
+            text("explain query plan select thread_url, max(kind) from label_event group by thread_url")
+        ).all()
+    assert "COVERING INDEX ix_label_event_thread_url_kind" in str(plan)
