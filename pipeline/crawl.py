@@ -31,7 +31,9 @@ OVERLAP = timedelta(hours=1)  # an incremental crawl looks this far behind the s
 
 @dataclass(slots=True)
 class CrawlReport:
-    """What one run of a crawl did; `requests` counts every try, `threads` each distinct thread."""
+    """What one run of a crawl did; `pages` brought an answer, `requests` counts every try, `threads` each
+    distinct thread.
+    """
 
     source: str
     counts: Counts = field(default_factory=Counts)
@@ -198,7 +200,7 @@ def _commit(session: Session, run: _Run, page: Page) -> None:
     add_entries(session, run.crawl_id, page.found, entry_id)
     for memory, value in page.memory.items():
         session.merge(Memory(owner=name, name=memory, value=value))
-    report.pages += 1
+    report.pages += bool(page.payloads)
 
 
 def add_entries(
