@@ -1,7 +1,8 @@
 """The protocol of a study: every choice the paper leaves open is a key, with the paper-like default.
 
-The keys are the `[labeling]` table of study.toml. A1 to A14 name the ambiguities of the paper's
-description of its own labeling; the default is what the paper most plausibly did.
+The keys are the `[labeling]` table of study.toml. A1 to A13 name the ambiguities of the paper's
+description of its own labeling; the default is what the paper most plausibly did. A9, how many root
+causes a thread may have, is no choice: it has one, as the paper's tables count.
 """
 
 from __future__ import annotations
@@ -19,7 +20,6 @@ CHOICES = {
     "cross_listed": ("each", "first"),
     "third_party": ("discussant", "tiebreaker"),
     "check_after": ("all_closed", "stratum_closed", "any_time"),
-    "published_slips": ("flag", "ignore"),
     "suggestions": ("off", "after_commit"),
     "primary_statistic": ("cohen_kappa", "krippendorff_alpha", "gwet_ac1"),
 }
@@ -48,12 +48,10 @@ class Protocol:
     revisit_after_new_category: bool = False  # A6: is everything labelled before listed again?
     uncounted_causes: tuple[str, ...] = ()  # A7: causes that are valid but take no place in a quota
     replace_discarded: bool = False  # A8: is a discarded thread replaced by the next one?
-    causes_per_thread: int = 1  # A9: one root cause a thread; no other number is supported
     check_fix_pattern: bool = False  # A10: must fix patterns agree too?
     cross_listed: str = "each"  # A11: does a thread of several strata count in each, or in the first only?
     third_party: str = "discussant"  # A12: may the third person find a label that neither gave?
     state_difficulty: bool = False  # A13: must an adjudication say where the difference came from?
-    published_slips: str = "flag"  # A14: are contradictions in the paper's own figures pointed out?
     check_after: str = "all_closed"
     anonymous_sides: bool = False
     batch: int = 20
@@ -97,10 +95,6 @@ def _check_value(study: str, key: str, value: Any, kind: str) -> None:
         raise StudyError(f"{where} is not of type {kind}")
     if key in CHOICES and value not in CHOICES[key]:
         raise StudyError(f"{where} is not one of {', '.join(CHOICES[key])}")
-    if key == "causes_per_thread" and value != 1:
-        raise StudyError(
-            f"{where}: only 1 is supported, as the paper's tables count each thread once a stratum"
-        )
     least = {"raters": 2, "batch": 1, "pilot_size": 0}.get(key)
     if least is not None and value < least:
         raise StudyError(f"{where} is less than {least}")

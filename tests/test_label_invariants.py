@@ -811,7 +811,6 @@ def test_a_cross_listed_thread_counts_once_in_each_stratum(database: Database, s
         ({"quota": 1}, "unknown key"),
         ({"protocol": "fast"}, "is not one of"),
         ({"seed": "x"}, "is not of type"),
-        ({"causes_per_thread": 2}, "only 1"),
         ({"batch": 0}, "less than"),
     ],
 )
