@@ -37,6 +37,16 @@ KRIPPENDORFF_A = columns("0100000000", "1110010010")
 KRIPPENDORFF_B = columns("aabbdcccedda", "babbbcccEddd".lower())
 KRIPPENDORFF_C = columns("123321412...", "1233224125.3", ".3332342251.", "12332441251.")
 GWET_ABSTRACTORS = table([[13, 0, 0], [0, 20, 7], [0, 4, 56]])
+GWET_DIAGNOSES = table([[40, 6, 4, 15], [4, 25, 1, 5], [4, 2, 21, 9], [17, 13, 12, 45]])
+FLEISS_COHEN_EVERITT = table([[53, 5, 2], [11, 14, 5], [1, 6, 3]])
+FLEISS_1971: Rows = [
+    tuple(item)
+    for item in (
+        "444444 222555 233335 555555 222444 113333 333355 113334 114444 555555 "
+        "144444 124444 222333 144444 224445 333335 111455 111112 224444 133555 "
+        "555555 244444 224555 114444 144445 222224 111155 224444 133333 555555"
+    ).split()
+]
 FLEISS_14 = (
     "0 0 0 0 14|0 2 6 4 2|0 0 3 5 6|0 3 9 2 0|2 2 8 1 1|7 7 0 0 0|3 2 6 3 0|2 5 3 2 2|6 5 2 1 0|0 2 2 3 7"
 )
@@ -66,6 +76,11 @@ def counted(text: str) -> Rows:
         ("gwet_ac1", GWET_ABSTRACTORS, 0.84933, 1e-5),
         ("fleiss_kappa", GWET_ABSTRACTORS, 0.79624, 1e-5),
         ("krippendorff_alpha", GWET_ABSTRACTORS, 0.79726, 1e-5),
+        ("cohen_kappa", GWET_DIAGNOSES, 0.43150, 1e-5),
+        ("gwet_ac1", GWET_DIAGNOSES, 0.45616, 1e-5),
+        ("krippendorff_alpha", GWET_DIAGNOSES, 0.43162, 1e-5),
+        ("cohen_kappa", FLEISS_COHEN_EVERITT, 0.4285714, 1e-6),
+        ("fleiss_kappa", FLEISS_1971, 0.4302445, 1e-6),
         ("fleiss_kappa", counted(FLEISS_14), 0.2099307, 1e-6),
         ("cohen_kappa", table([[40, 9], [6, 45]]), 0.69952, 1e-5),
         ("krippendorff_alpha", table([[40, 9], [6, 45]]), 0.70075, 1e-5),
@@ -84,6 +99,17 @@ def counted(text: str) -> Rows:
 def test_textbook_figure(name: str, rows: Rows, expected: float, tolerance: float) -> None:
     """A published figure comes out to the digits it is given with."""
     assert value(name, rows) == pytest.approx(expected, abs=tolerance)
+
+
+@pytest.mark.parametrize(
+    ("category", "ratings", "expected"),
+    [("1", 26, 0.245), ("2", 26, 0.245), ("3", 30, 0.520), ("4", 55, 0.471), ("5", 43, 0.566)],
+)
+def test_textbook_figure_of_a_category(category: str, ratings: int, expected: float) -> None:
+    """Fleiss' kappa of one category against the rest, as printed in 1971 to three digits."""
+    rows: Rows = [tuple(str(label == category) for label in item) for item in FLEISS_1971]
+    assert sum(item.count("True") for item in rows) == ratings
+    assert value("fleiss_kappa", rows) == pytest.approx(expected, abs=5e-4)
 
 
 @pytest.mark.parametrize("name", [name for name in COEFFICIENTS if name != "percent"])
