@@ -176,7 +176,7 @@ def test_interval_is_seeded_and_holds_the_value() -> None:
 
 def test_items_are_drawn_again_within_their_stratum() -> None:
     """A stratum of which every item agrees contributes the same to each replicate."""
-    rows: Rows = [("a", "a")] * 5 + [("b", "b")] * 5
+    rows: Rows = [pair for pair in (("a", "a"), ("b", "b")) for _ in range(5)]
     found = statistic("percent", rows, strata=["x"] * 5 + ["y"] * 5, replicates=50)
     assert (found.low, found.high) == (1.0, 1.0)
 
