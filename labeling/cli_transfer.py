@@ -8,6 +8,7 @@ import click
 
 from db.errors import NanmineError
 from labeling.command_line import acting, desk_of, say
+from pipeline.errors import InputError
 
 INPUT = click.Path(exists=True, dir_okay=False, path_type=Path)
 OUTPUT = click.Path(dir_okay=False, path_type=Path)
@@ -38,6 +39,8 @@ def import_command(context: click.Context, file: Path, strict: bool) -> None:
     if len(report.skipped) > SHOWN:
         click.echo(f"skipped {len(report.skipped) - SHOWN} more", err=True)
     say(f"{report.changed} imported, {report.unchanged} unchanged, {len(report.skipped)} lines skipped")
+    if report.skipped and not (report.changed or report.unchanged):
+        raise InputError(f"no line could be used; the first: {report.skipped[0]}")
 
 
 @click.command("export")

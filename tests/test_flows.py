@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -103,7 +104,7 @@ def test_a_schedule_crawls(surrounded: dict[str, str], tmp_path: Path) -> None:
     """`nanmine deploy serve` with a cron of every minute runs a crawl within two."""
     code = "from flows.cli import main; main()"
     words = ["deploy", "serve", "--cron", "* * * * *", "--max-wait", "30"]
-    serving = subprocess.Popen([sys.executable, "-c", code, *words], env=surrounded)
+    serving = subprocess.Popen([sys.executable, "-c", code, *words], env=surrounded, start_new_session=True)
     database = open_database(f"sqlite:///{tmp_path}/study.db")
     finished = select(CrawlRun.source).where(CrawlRun.outcome == "finished")
     try:
@@ -115,6 +116,10 @@ def test_a_schedule_crawls(surrounded: dict[str, str], tmp_path: Path) -> None:
                 names = list(session.scalars(finished))
         assert {*names} == set(VARIABLES)
     finally:
-        serving.terminate()
-        serving.wait(timeout=60)
+        os.killpg(serving.pid, signal.SIGINT)  # as Ctrl-C at a terminal does
+        try:
+            serving.wait(timeout=30)
+        except subprocess.TimeoutExpired:
+            os.killpg(serving.pid, signal.SIGKILL)
+            raise
         database.close()
