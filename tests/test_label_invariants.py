@@ -23,7 +23,7 @@ from db.engine import Database, open_database
 from db.errors import NanmineError, NothingToDo, RefusedByProtocol, UsageError
 from db.label_states import SETTLED, History
 from db.labels import append_event, broken_links, final_labels, read_events, read_history
-from db.records import Label
+from db.records import FinalLabel, Label
 from db.threads import Post, Thread, ThreadStratum
 from labeling.adjudicating import adjudicate, disputes, next_dispute
 from labeling.bundle import BundleReport, bundle_lines, merge_bundle
@@ -270,7 +270,7 @@ WORKER = """
 import sys
 from db.engine import open_database
 from db.errors import NothingToDo, RefusedByProtocol
-from db.records import Label
+from db.records import FinalLabel, Label
 from labeling.deciding import decide
 from labeling.desk import Desk, at_desk
 from labeling.queue import next_thread
@@ -425,7 +425,7 @@ def _disputed(lab: Lab) -> str:
         return thread.url
 
 
-def _final(lab: Lab) -> dict[str, object]:
+def _final(lab: Lab) -> dict[str, FinalLabel]:
     with lab.database.reading() as session:
         return {final.url: final for final in final_labels(session)}
 
