@@ -6,13 +6,14 @@ The annotations are evaluated here: Prefect builds a model of a flow's parameter
 from datetime import datetime
 from typing import Any
 
-from flows.engine import surroundings
+from flows.engine import leave, surroundings
 from flows.progress import CrawlProgress
 
 from prefect import flow  # isort: skip  (after flows.engine, which sets its defaults)
 
 from db.engine import open_database
 from pipeline.crawl import crawl_source
+from pipeline.errors import Interrupted
 from pipeline.sources import open_source
 from pipeline.sources.base import Window
 from pipeline.transport import Transport
@@ -35,6 +36,8 @@ def crawl_one(
     try:
         window = Window(since=since, until=until, limit=limit)
         report = crawl_source(database, settings.study, opened, window, transport)
+    except Interrupted as error:
+        leave(error)
     finally:
         opened.close()
         database.close()

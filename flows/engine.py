@@ -16,8 +16,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
+from typing import NoReturn
 
 from db.errors import NanmineError
+from pipeline.errors import Interrupted
 from pipeline.settings import Settings, load_settings
 from pipeline.transport import Watcher
 
@@ -51,6 +53,20 @@ def surround(settings: Settings, watcher: Watcher | None = None) -> None:
 def surroundings() -> Surroundings:
     """Return what the command handed over, or the settings of the environment."""
     return _surroundings.get() or Surroundings(load_settings(os.environ))
+
+
+def leave(error: Interrupted) -> NoReturn:
+    """Say why and end the process at once.
+
+    Ctrl-C ends Prefect's embedded server as well, and Prefect would go on asking it for minutes.
+    """
+    from prefect.server.api.server import SubprocessASGIServer
+
+    server = SubprocessASGIServer().server_process
+    if server is not None:
+        server.kill()
+    print(f"\nnanmine: {error}", file=sys.stderr, flush=True)  # noqa: T201
+    os._exit(error.exit_code)
 
 
 @contextmanager

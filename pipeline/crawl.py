@@ -19,7 +19,7 @@ from db.crawls import Crawl, CrawlRun, FrontierEntry, Memory, Provenance, RawPay
 from db.engine import Database
 from db.errors import NanmineError, StoppedEarly
 from db.threads import Thread
-from pipeline.errors import Unreachable
+from pipeline.errors import Interrupted, Unreachable
 from pipeline.journal import begin_run, end_run, keep_payloads
 from pipeline.sources.base import Entry, Page, RepositoryRecord, Source, Window
 from pipeline.store import Counts, author_key, rename_repository, upsert_threads
@@ -87,7 +87,7 @@ def work_off(
         outcome = "finished"
     except KeyboardInterrupt:
         outcome, reason = "stopped", f"{source.name}: interrupted; everything is kept, run again to resume"
-        raise StoppedEarly(reason) from None
+        raise Interrupted(reason) from None
     except StoppedEarly as error:
         outcome, reason = "stopped", str(error)
         raise

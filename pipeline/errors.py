@@ -10,6 +10,7 @@ NanmineError
 │   ├── Malformed              an answer that cannot be read
 │   └── Gone                   the thing is deleted, moved or private (`status` says which)
 └── StoppedEarly            5
+    ├── Interrupted            a person pressed Ctrl-C
     └── QuotaExhausted         a service's limit; `resume_at` says until when
 """
 
@@ -54,6 +55,10 @@ class Gone(SourceError):
     def __init__(self, message: str, availability: str = "gone") -> None:
         super().__init__(message)
         self.availability = availability
+
+
+class Interrupted(StoppedEarly):
+    """A person stopped the crawl; what was done is kept."""
 
 
 class QuotaExhausted(StoppedEarly):
