@@ -351,12 +351,3 @@ class StoredLookup:
             return [
                 RepositoryRecord(row.external_id, row.full_name, tuple(row.topics), row.facts) for row in rows
             ]
-
-
-def pending_entries(session: Session, source: str) -> int:
-    """Return how many entries of unfinished crawls of `source` are pending."""
-    pending = select(func.count()).select_from(FrontierEntry).join(Crawl, Crawl.id == FrontierEntry.crawl_id)
-    unfinished = pending.where(
-        Crawl.source == source, Crawl.finished_at.is_(None), FrontierEntry.state == "pending"
-    )
-    return session.scalar(unfinished) or 0

@@ -11,7 +11,7 @@ from typing import BinaryIO
 import click
 
 from db.errors import UsageError
-from flows.context import database_of, settings_of
+from pipeline.context import database_of, settings_of
 
 KINDS = ("threads", "matches", "labels", "proposals", "events", "annotations")
 

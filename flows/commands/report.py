@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from flows.context import database_of, settings_of
+from pipeline.context import database_of, settings_of
 
 
 @click.command()

@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from db.errors import UsageError
-from flows.context import database_of, settings_of
+from pipeline.context import database_of, settings_of
 from pipeline.material import read_material
 from pipeline.published import load_published
 from pipeline.study_tables import parse_forms, study_tables, table_text, write_tables
