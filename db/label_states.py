@@ -6,12 +6,22 @@ are the ends of chains; two live ends of one chain are a fork, reported and neve
 A thread moves through these states: drawn, single (one of two blind labels), labeled (waits for its
 check), parked (waits for a category), disputed, forked, and the settled ones: agreed, checked,
 joint, adjudicated, imported, unchecked (a rejection nobody checks), discarded.
+
+A thread may also be drawn because a model is uncertain of it (a draw of phase ACTIVE, for no
+stratum). Its label then trains models and counts nowhere: such threads are not like the others.
+Should the study's own seeded order draw the thread for a stratum, it is in the study sample with
+full right, and its label counts however early it was given. That keeps every share unbiased: who
+is in the sample is decided by the random order alone, which knows neither model nor label. An early
+label counts only when that order has come to its thread: when every thread drawn before it is
+labelled, and only if the quota was still open then (`out_of_turn`). So the threads that count are
+those that would have counted had nobody ever drawn a thread actively.
 """
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from datetime import datetime
 from typing import Any
@@ -19,6 +29,7 @@ from typing import Any
 from db.records import Label
 
 PHASES = ("imported", "pilot", "discussion", "independent", "blind")  # a later one outweighs an earlier
+ACTIVE = "active"  # the phase of a draw that a model's uncertainty decided
 SETTLED = ("agreed", "checked", "joint", "adjudicated", "imported", "unchecked", "discarded")
 
 
@@ -71,6 +82,8 @@ class Rules:
     check_fix_pattern: bool = False
     replace_discarded: bool = False
     pilot_counts: bool = True
+    uncounted_causes: Sequence[str] = ()
+    cross_listed: str = "each"
     quotas: Mapping[str, int] = field(default_factory=dict)
 
     @classmethod
@@ -137,6 +150,26 @@ class ThreadHistory:
         return [event for event in self.ends if (event.kind, event.annotator, event.phase) == key]
 
     @property
+    def sample_draws(self) -> list[Event]:
+        """The draws that the study's random order decided: they alone put a thread into the study sample."""
+        return [draw for draw in self.draws if draw.phase != ACTIVE]
+
+    @property
+    def was_drawn_actively(self) -> bool:
+        """Whether a model's uncertainty drew the thread, whatever else did."""
+        return len(self.sample_draws) < len(self.draws)
+
+    @property
+    def is_active(self) -> bool:
+        """Whether nothing but a model's uncertainty brought the thread: it trains, and counts nowhere."""
+        return self.was_drawn_actively and not self.sample_draws and not self.is_imported
+
+    @property
+    def is_imported(self) -> bool:
+        """Whether a label of the thread came from a file."""
+        return self.imported is not None or any(vote.phase == "imported" for vote in self.decisions)
+
+    @property
     def imported(self) -> Event | None:
         """The live imported final label."""
         return self.imports[-1] if self.imports else None
@@ -187,10 +220,12 @@ class History:
         self.threads: dict[str, ThreadHistory] = {}
         self.setup: dict[str, Any] = {}
         self.rules = Rules()
+        self._has_active_draws = False
         self._replaced: set[str] = set()
         self._merged: dict[str, str] = {}
         self._outcomes: dict[str, Outcome] = {}
         self._surplus: dict[str, frozenset[str]] = {}
+        self._out_of_turn: dict[str, frozenset[str]] = {}
         for event in sorted(events, key=lambda event: (event.at, event.origin, event.sequence)):
             self.add(event)
 
@@ -217,6 +252,7 @@ class History:
     def _forget(self, event: Event) -> None:
         """Drop what the event may change: its thread's outcome, or all of them."""
         self._surplus.clear()
+        self._out_of_turn.clear()
         if event.kind in ("setup", "codebook", "resolution"):
             self._outcomes.clear()
         else:
@@ -242,10 +278,24 @@ class History:
         thread.thread_id = thread.thread_id or event.thread_id
         if event.uid in self._replaced or (event.kind == "draw" and _drawn_before(thread, event)):
             return
+        self._has_active_draws |= event.kind == "draw" and event.phase == ACTIVE
         if event.kind in ("decision", "check"):
             thread.ends.append(event)
         else:
             getattr(thread, HELD[event.kind]).append(event)
+
+    @property
+    def sample(self) -> list[ThreadHistory]:
+        """The threads of the study: all but those that are left out."""
+        return [thread for url, thread in self.threads.items() if not self.is_left_out(url)]
+
+    def is_left_out(self, url: str) -> bool:
+        """Say whether the thread counts nowhere: it was drawn actively, and its turn came in no stratum."""
+        thread = self.threads[url]
+        if not thread.was_drawn_actively or thread.is_imported:
+            return False
+        strata = {code for draw in thread.sample_draws for code in draw.payload["strata"]}
+        return all(url in self.out_of_turn(stratum) for stratum in strata)
 
     def outcome(self, url: str) -> Outcome:
         """Return where the thread stands; `drawn` for one that nobody has labelled."""
@@ -359,17 +409,22 @@ class History:
 
     def strata_of(self, url: str) -> tuple[str, ...]:
         """Return the strata the thread was drawn for and had room in when it was labelled, sorted."""
-        thread = self.threads[url]
-        drawn = {stratum for draw in thread.draws for stratum in draw.payload["strata"]}
+        thread, votes = self.threads[url], self.threads[url].votes.values()
         if thread.phase in ("pilot", "discussion") and not self.rules.pilot_counts:
             return ()
-        for event in (*thread.votes.values(), *thread.adjudications):
-            drawn -= set(event.payload.get("full", ()))
-        return tuple(sorted(drawn))
+        if any(vote.root_cause in self.rules.uncounted_causes for vote in votes):
+            return ()
+        full = {code for event in (*votes, *thread.adjudications) for code in event.payload.get("full", ())}
+        drawn = [code for draw in thread.draws for code in draw.payload["strata"] if code not in full]
+        return tuple(drawn[:1]) if self.rules.cross_listed == "first" else tuple(sorted(set(drawn)))
 
     def counted_strata(self, url: str) -> tuple[str, ...]:
-        """Return the strata the thread counts in: of those drawn past the quota, the last are left out."""
-        return tuple(stratum for stratum in self.strata_of(url) if url not in self.surplus(stratum))
+        """Return the strata the thread counts in: those where its turn came and the quota has a place."""
+        return tuple(
+            stratum
+            for stratum in self.strata_of(url)
+            if url not in self.surplus(stratum) | self.out_of_turn(stratum)
+        )
 
     def surplus(self, stratum: str) -> frozenset[str]:
         """Return the settled valid threads beyond the quota of a stratum, by their place in the draw."""
@@ -378,16 +433,43 @@ class History:
             self._surplus[stratum] = frozenset(() if quota is None else self.valid_in(stratum)[quota:])
         return self._surplus[stratum]
 
+    def out_of_turn(self, stratum: str) -> frozenset[str]:
+        """Return the actively drawn threads of a stratum whose turn has not come, or came past its quota.
+
+        The turn of a thread comes when every thread drawn before it has the labels that it waited for.
+        """
+        if stratum not in self._out_of_turn:
+            early = self._take_turns(stratum) if self._has_active_draws else ()
+            self._out_of_turn[stratum] = frozenset(early)
+        return self._out_of_turn[stratum]
+
+    def _take_turns(self, stratum: str) -> Iterator[str]:
+        """Yield who is out of turn; what blind double labeling draws is labelled, whatever the quota."""
+        is_faithful = self.rules.protocol == "faithful"
+        quota = self.rules.quotas.get(stratum, math.inf) if is_faithful else math.inf
+        taken, waiting = 0, False
+        for url in self._drawn_for(stratum):
+            if self.threads[url].was_drawn_actively and (waiting or taken >= quota):
+                yield url
+                continue
+            waiting |= self.outcome(url).state in ("drawn", "single")
+            taken += stratum in self.strata_of(url) and self._takes_place(url)
+
     def valid_in(self, stratum: str) -> list[str]:
-        """Return the threads drawn for a stratum that are settled as valid, in drawing order."""
-        return [url for url in self.drawn_in(stratum) if _is_final_valid(self.outcome(url))]
+        """Return the threads of a stratum that are settled as valid and had their turn, in drawing order."""
+        early = self.out_of_turn(stratum)
+        drawn = (url for url in self.drawn_in(stratum) if url not in early)
+        return [url for url in drawn if _is_final_valid(self.outcome(url))]
 
     def drawn_in(self, stratum: str) -> list[str]:
         """Return the threads that can count in a stratum, the pilot first, then in drawing order."""
+        return [url for url in self._drawn_for(stratum) if stratum in self.strata_of(url)]
+
+    def _drawn_for(self, stratum: str) -> list[str]:
         places = []
         for thread in self.threads.values():
             draws = [draw for draw in thread.draws if stratum in draw.payload["strata"]]
-            if draws and stratum in self.strata_of(thread.url):
+            if draws:
                 first = min((draw.phase != "pilot", draw.payload["position"]) for draw in draws)
                 places.append((first, thread.url))
         return [url for _, url in sorted(places)]
@@ -398,7 +480,8 @@ class History:
         A valid label takes its place when it is given. Where discarded threads are not replaced,
         one that an adjudication discards or rejects keeps the place it took.
         """
-        return sum(self._takes_place(url) for url in self.drawn_in(stratum) if url != besides)
+        left_out = {besides, *self.out_of_turn(stratum)}
+        return sum(self._takes_place(url) for url in self.drawn_in(stratum) if url not in left_out)
 
     def _takes_place(self, url: str) -> bool:
         votes = self.threads[url].votes.values()

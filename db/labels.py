@@ -104,7 +104,7 @@ class LabelEvent(Base):
     hash: Mapped[str] = mapped_column(Text)
 
 
-Counted = tuple[tuple[str, ...], Label, str, bool]  # strata, label, how, simulated
+Counted = tuple[tuple[str, ...], Label, str, bool, bool]  # strata, label, how, simulated, active
 COLUMNS = [LabelEvent.__table__.c[field.name] for field in fields(Event)]
 EVENTFUL = (  # the URLs of threads that have more than one event, or one that is no import
     select(LabelEvent.thread_url)
@@ -207,28 +207,31 @@ def broken_links(events: Iterable[Event]) -> list[str]:
     return problems
 
 
-def final_labels(session: Session, *, unchecked: bool = False) -> list[FinalLabel]:
+def final_labels(session: Session, *, unchecked: bool = False, active: bool = False) -> list[FinalLabel]:
     """Return the label of every thread that has a settled one, ordered by thread.
 
     Who wins: an adjudication that rests on the labels as they stand now; else the labels of the
     study's protocol where they are settled; else the imported label. `unchecked` adds, with `how`
-    "unchecked", the rejections that one person made and the protocol has nobody check.
+    "unchecked", the rejections that one person made and the protocol has nobody check. `active`
+    adds, marked so, the labels of threads that a model's uncertainty drew: for training, not for counting.
     """
     history = _eventful_history(session)
-    found = _folded_labels(session, history, unchecked)
+    found = [final for final in _folded_labels(session, history, unchecked) if active or not final.active]
     for thread_id, url, *row in session.execute(_only_imported(Thread.id, Thread.url)):
         found.append(FinalLabel(thread_id, url, *_imported(history, row)))
     return sorted(found, key=lambda final: final.thread_id)
 
 
 def count_final_labels(session: Session, *, unchecked: bool = False) -> Counter[Counted]:
-    """Return how many threads `final_labels` gives the same strata, label, `how` and `simulated`.
+    """Return how many threads `final_labels` gives the same values, those of active drawing among them.
 
     The database counts the threads that have nothing but one import, which may be a million.
     """
     history = _eventful_history(session)
     folded = _folded_labels(session, history, unchecked)
-    counts = Counter((final.strata, final.label, final.how, final.simulated) for final in folded)
+    counts = Counter(
+        (final.strata, final.label, final.how, final.simulated, final.active) for final in folded
+    )
     rows = _only_imported().subquery()
     for *row, count in session.execute(select(*rows.c, func.count()).group_by(*rows.c)):
         counts[_imported(history, row)] += count
@@ -248,9 +251,10 @@ def _folded_labels(session: Session, history: History, unchecked: bool) -> list[
         outcome = history.outcome(url)
         if outcome.label is None or outcome.how is None or (outcome.how == "unchecked" and not unchecked):
             continue
-        drawn = bool(history.threads[url].draws)
-        counted = history.counted_strata(url) if drawn else _sorted_strata(strata)
-        found.append(FinalLabel(thread_id, url, counted, outcome.label, outcome.how, outcome.simulated))
+        active, drawn = history.is_left_out(url), bool(history.threads[url].sample_draws)
+        counted = history.counted_strata(url) if drawn or active else _sorted_strata(strata)
+        final = FinalLabel(thread_id, url, counted, outcome.label, outcome.how, outcome.simulated, active)
+        found.append(final)
     return found
 
 
@@ -268,7 +272,7 @@ def _imported(history: History, row: Sequence[Any]) -> Counted:
     strata, simulated, verdict, *details = row
     label = history.merged(Label(verdict == "valid", *details))
     assert label is not None
-    return _sorted_strata(strata), label, "imported", simulated
+    return _sorted_strata(strata), label, "imported", simulated, False
 
 
 def import_final_labels(

@@ -24,7 +24,8 @@ class FinalLabel:
     """The label of a thread that the study counts, the strata it counts in, and how it came.
 
     `how` is `agreed`, `checked`, `adjudicated`, `joint` or `imported`. `strata` is empty for a
-    thread outside every stratum of the study.
+    thread outside every stratum of the study. `active` marks the label of a thread that a model's
+    uncertainty drew: it trains models and counts in no table.
     """
 
     thread_id: int
@@ -33,3 +34,4 @@ class FinalLabel:
     label: Label
     how: str
     simulated: bool = False
+    active: bool = False

@@ -75,7 +75,7 @@ def _may_check(desk: Desk, story: ThreadHistory) -> bool:
 
 def _is_due(desk: Desk, story: ThreadHistory) -> bool:
     when = desk.protocol.check_after
-    if when == "any_time":
+    if when == "any_time" or story.is_active:
         return True
     strata = [stratum.code for stratum in desk.study.strata]
     if when == "stratum_closed":
@@ -84,5 +84,5 @@ def _is_due(desk: Desk, story: ThreadHistory) -> bool:
 
 
 def _place(story: ThreadHistory) -> tuple[str, int]:
-    draw = story.draws[0].payload
+    draw = (story.sample_draws or story.draws)[0].payload
     return draw["stratum"], draw["position"]

@@ -14,6 +14,8 @@ from labeling.queue import next_thread
 from labeling.reading import label_line, thread_document
 from labeling.showing import thread_text
 
+ORDERS = ("random", "uncertain")
+
 
 @click.command("add-annotator")
 @click.argument("handle")
@@ -50,12 +52,30 @@ def remove(context: click.Context, handle: str) -> None:
 @click.command("draw")
 @click.option("--stratum", "strata", multiple=True, metavar="S", help="Only this stratum; repeat for more.")
 @click.option("--count", type=click.IntRange(1), help="How many for each stratum; else the study's batch.")
+@click.option(
+    "--order",
+    type=click.Choice(ORDERS),
+    default="random",
+    show_default=True,
+    help="uncertain: what the newest proposals are least sure of, outside the study sample, COUNT in all.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 @acting
-def draw_command(context: click.Context, strata: tuple[str, ...], count: int | None, as_json: bool) -> None:
-    """Draw the pilot, or the next batch of each open stratum; `next` draws by itself as needed."""
+def draw_command(
+    context: click.Context, strata: tuple[str, ...], count: int | None, order: str, as_json: bool
+) -> None:
+    """Draw the pilot, or the next batch of each open stratum; `next` draws by itself as needed.
+
+    Labels of threads drawn as uncertain train the model and count in no table, quota or agreement,
+    unless the study's own random order draws the thread as well.
+    """
     with desk_of(context) as desk:
-        events = draw(desk, strata, count)
+        if order == "uncertain":
+            from labeling.active import draw_uncertain
+
+            events = draw_uncertain(desk, strata, count)
+        else:
+            events = draw(desk, strata, count)
     places = [{"url": event.thread_url, "id": event.thread_id, **event.payload} for event in events]
     if as_json:
         say_json(places)
@@ -65,12 +85,19 @@ def draw_command(context: click.Context, strata: tuple[str, ...], count: int | N
 
 
 @click.command("next")
+@click.option(
+    "--order",
+    type=click.Choice(ORDERS),
+    default="random",
+    show_default=True,
+    help="random: the study sample, then what was drawn as uncertain; uncertain: that alone.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 @acting
-def next_command(context: click.Context, as_json: bool) -> None:
+def next_command(context: click.Context, order: str, as_json: bool) -> None:
     """Show the next thread to label."""
     with desk_of(context) as desk:
-        _show(desk, str(next_thread(desk).id), as_json)
+        _show(desk, str(next_thread(desk, uncertain=order == "uncertain").id), as_json)
 
 
 @click.command("show")

@@ -219,17 +219,18 @@ def agree(
 @acting
 def report(context: click.Context, checklist: bool, as_json: bool) -> None:
     """Print how labeling stands: states, draws and quotas per stratum, and the checklist."""
-    from labeling.progress import progress_of, progress_text
+    from labeling.progress import active_states, progress_of, progress_text
     from pipeline.checklist import checklist_items, checklist_text
 
     with desk_of(context, writing=False) as desk:
         if not desk.history.threads:
             raise NothingToDo("nothing is drawn or labelled yet")
-        found = progress_of(desk)
+        found, active = progress_of(desk), active_states(desk)
         items = checklist_items(desk.session, desk.study) if checklist else []
     if as_json:
-        say_json({"strata": [asdict(row) for row in found], "checklist": [asdict(item) for item in items]})
+        strata, checks = [asdict(row) for row in found], [asdict(item) for item in items]
+        say_json({"strata": strata, "active": active, "checklist": checks})
         return
-    say(progress_text(found))
+    say(progress_text(found, active))
     if items:
         say(checklist_text(items))

@@ -100,6 +100,7 @@ def may_decide(desk: Desk, thread: Thread, phase: str) -> None:
     person = desk.require("annotator")
     story = desk.story(thread)
     strata = {code for draw in story.draws for code in draw.payload["strata"]}
+    strata = strata or {row.stratum for row in thread.strata}
     if phase != "pilot" and not strata & set(desk.strata()):
         raise RefusedByProtocol(
             f"thread {thread.id} lies in {', '.join(sorted(strata))}, which {person.handle} does not own"
@@ -190,20 +191,16 @@ def _partners(desk: Desk, partner: str | None) -> list[str]:
 def _places(desk: Desk, thread: Thread, label: Label) -> dict[str, Any]:
     """Return which of the thread's strata the label takes no place in: the full ones.
 
-    RefusedByProtocol where all of them are full. Under blind double labeling the quota is decided
-    at the ends of batches instead.
+    RefusedByProtocol where all of them are full, unless a model's uncertainty drew the thread as well.
+    Under blind double labeling the quota is decided at the ends of batches instead.
     """
     drawn = [code for draw in desk.story(thread).draws for code in draw.payload["strata"]]
-    if label.root_cause in desk.protocol.uncounted_causes:
-        return {"full": sorted(drawn)}
-    if desk.protocol.is_blind:
+    if desk.protocol.is_blind or label.root_cause in desk.protocol.uncounted_causes:
         return {}
     full = [code for code in drawn if desk.room(code, besides=thread.url) <= 0]
-    if drawn and len(full) == len(drawn):
+    if drawn and len(full) == len(drawn) and not desk.story(thread).was_drawn_actively:
         quotas = ", ".join(f"{code} has its {desk.study.stratum(code).quota} valid threads" for code in full)
         raise RefusedByProtocol(f"thread {thread.id}: {quotas}")
-    if desk.protocol.cross_listed == "first":
-        full += [code for code in drawn if code not in full][1:]
     return {"full": sorted(full)} if full else {}
 
 

@@ -184,11 +184,15 @@ class Desk:
 
     def _imported_valid(self, stratum: str) -> int:
         imported = [
-            thread.thread_id
-            for thread in self.history.threads.values()
-            if not thread.draws and (label := self.history.outcome(thread.url).label) and label.valid
+            story.thread_id
+            for story in self.history.threads.values()
+            if story.is_imported and not story.sample_draws and self._is_valid(story.url)
         ]
         if not imported:
             return 0
         members = select(ThreadStratum.thread_id).where(ThreadStratum.stratum == stratum)
         return len(set(imported) & set(self.session.scalars(members)))
+
+    def _is_valid(self, url: str) -> bool:
+        label = self.history.outcome(url).label
+        return label is not None and label.valid

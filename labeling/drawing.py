@@ -47,9 +47,8 @@ def _can_be_drawn(desk: Desk, thread: Thread, stratum: str) -> bool:
     story = desk.history.threads.get(thread.url)
     if story is None:
         return True
-    imported = story.imported is not None or story.phase == "imported"
     covered = {code for draw in story.draws for code in draw.payload["strata"]}
-    return not imported and not (covered if stratum == POOL else stratum in covered)
+    return not story.is_imported and not (covered if stratum == POOL else stratum in covered)
 
 
 def draw(desk: Desk, strata: Sequence[str] = (), count: int | None = None) -> list[Event]:
@@ -109,9 +108,8 @@ def _stratified(desk: Desk, size: int) -> list[Thread]:
 
 
 def _record(desk: Desk, stratum: str, threads: Sequence[Thread]) -> list[Event]:
-    position = max((draw.payload["position"] for draw in _draws(desk, stratum)), default=0)
     events = []
-    for number, thread in enumerate(threads, start=position + 1):
+    for number, thread in enumerate(threads, start=last_position(desk, stratum) + 1):
         counted = sorted(row.stratum for row in thread.strata) if stratum == POOL else [stratum]
         payload = {"stratum": stratum, "position": number, "strata": counted}
         phase = "pilot" if stratum == POOL else "main"
@@ -119,6 +117,7 @@ def _record(desk: Desk, stratum: str, threads: Sequence[Thread]) -> list[Event]:
     return events
 
 
-def _draws(desk: Desk, stratum: str) -> list[Event]:
-    stories = desk.history.threads.values()
-    return [draw for story in stories for draw in story.draws if draw.payload["stratum"] == stratum]
+def last_position(desk: Desk, stratum: str) -> int:
+    """Return the place of the thread that was drawn last for a stratum (or POOL); 0 before the first."""
+    draws = (draw.payload for story in desk.history.threads.values() for draw in story.draws)
+    return max((draw["position"] for draw in draws if draw["stratum"] == stratum), default=0)

@@ -1,4 +1,8 @@
-"""Labels as rows: the final label of each thread, or each annotator's own."""
+"""Labels as rows: the final label of each thread, or each annotator's own.
+
+Only the study's: a label of a thread that a model's uncertainty drew would be imported elsewhere as
+one that counts.
+"""
 
 from __future__ import annotations
 
@@ -33,12 +37,12 @@ def annotator_rows(desk: Desk) -> list[dict[str, Any]]:
     """
     rows = []
     secret = {event.thread_url for event in desk.history.blind_labels()}
-    for url, story in sorted(desk.history.threads.items()):
-        if url in secret:
+    for story in sorted(desk.history.sample, key=lambda story: story.url):
+        if story.url in secret:
             continue
         for handle, vote in sorted(story.votes.items()):
             if vote.label is not None:
-                rows.append({"url": url, "annotator": handle, **_columns(vote.label)})
+                rows.append({"url": story.url, "annotator": handle, **_columns(vote.label)})
     return rows
 
 

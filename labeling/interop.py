@@ -135,9 +135,9 @@ def to_doccano(desk: Desk) -> str:
 
 
 def _labelled(desk: Desk) -> Iterator[tuple[Thread, list[Event]]]:
-    """Yield each thread with its live labels, by URL; blind ones only when all are in."""
+    """Yield each thread of the study with its live labels, by URL; blind ones only when all are in."""
     secret = {event.thread_url for event in desk.history.blind_labels()}
-    for _, story in sorted(desk.history.threads.items()):
+    for story in sorted(desk.history.sample, key=lambda story: story.url):
         votes = [vote for _, vote in sorted(story.votes.items()) if vote.label is not None]
         thread = desk.find(story.url)
         if not votes or thread is None or story.url in secret:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import median
 
@@ -34,6 +34,12 @@ def progress_of(desk: Desk) -> list[StratumProgress]:
     return [_progress(desk, stratum.code, stratum.quota) for stratum in desk.study.strata]
 
 
+def active_states(desk: Desk) -> dict[str, int]:
+    """Return how many threads that a model's uncertainty drew are in each state."""
+    active = [story.url for story in desk.history.threads.values() if story.is_active]
+    return dict(sorted(Counter(desk.history.outcome(url).state for url in active).items()))
+
+
 def _progress(desk: Desk, code: str, quota: int) -> StratumProgress:
     drawn = desk.history.drawn_in(code)
     states = Counter(desk.history.outcome(url).state for url in drawn)
@@ -54,8 +60,8 @@ def _median_seconds(desk: Desk, urls: Sequence[str]) -> float | None:
     return float(median(times)) if times else None
 
 
-def progress_text(rows: Sequence[StratumProgress]) -> str:
-    """Return the progress as lines, one a stratum."""
+def progress_text(rows: Sequence[StratumProgress], active: Mapping[str, int]) -> str:
+    """Return the progress as lines: one a stratum, and one of active drawing (threads by state), if any."""
     lines = []
     for row in rows:
         states = ", ".join(f"{number} {state}" for state, number in row.states.items())
@@ -65,4 +71,7 @@ def progress_text(rows: Sequence[StratumProgress]) -> str:
             f"{row.stratum}: {row.taken} of {row.quota} valid, {row.drawn} drawn ({states or '-'}),"
             f" {row.left} candidates left{time}{ahead}"
         )
+    if active:
+        states = ", ".join(f"{number} {state}" for state, number in active.items())
+        lines.append(f"active: {sum(active.values())} drawn ({states}), for the model, in no table")
     return "\n".join(lines)

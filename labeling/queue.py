@@ -1,4 +1,4 @@
-"""Who labels what next: the pilot first, then each stratum in drawing order."""
+"""Who labels what next: the pilot first, then each stratum in drawing order, then active draws."""
 
 from __future__ import annotations
 
@@ -9,21 +9,47 @@ from labeling.desk import Desk
 from labeling.drawing import draw_stratum, is_batch_closed, pilot_threads, pool
 
 
-def next_thread(desk: Desk) -> Thread:
+def next_thread(desk: Desk, *, uncertain: bool = False) -> Thread:
     """Return the next thread for the person at the desk, drawing one more where that is due.
 
+    The study sample comes first, then what was drawn actively; with `uncertain`, that alone.
     NothingToDo says why there is none: strata full or exhausted, or a batch that waits for others.
     """
     desk.require("annotator")
     desk.set_up()
-    for url in pilot_threads(desk):
-        if needs_label(desk, desk.history.threads[url]):
-            return desk.thread(url)
-    for code in desk.strata():
-        found = _next_in(desk, code)
-        if found is not None:
-            return desk.thread(found)
-    raise NothingToDo(_why_nothing(desk))
+    found = None if uncertain else _next_of_sample(desk)
+    thread = _next_active(desk) if found is None else desk.thread(found)
+    if thread is None:
+        raise NothingToDo(_no_uncertain(desk) if uncertain else _why_nothing(desk))
+    return thread
+
+
+def _next_of_sample(desk: Desk) -> str | None:
+    pilot = (url for url in pilot_threads(desk) if needs_label(desk, desk.history.threads[url]))
+    strata = (found for code in desk.strata() if (found := _next_in(desk, code)))
+    return next(pilot, None) or next(strata, None)
+
+
+def _next_active(desk: Desk) -> Thread | None:
+    """Return the first actively drawn thread of the person's strata that waits for them."""
+    own = set(desk.strata())
+    waiting = [
+        (draw.payload["position"], story.url)
+        for story in desk.history.threads.values()
+        if story.is_active and needs_label(desk, story)
+        for draw in story.draws
+    ]
+    threads = (desk.find(url) for _, url in sorted(waiting))
+    return next(
+        (thread for thread in threads if thread and own & {row.stratum for row in thread.strata}), None
+    )
+
+
+def _no_uncertain(desk: Desk) -> str:
+    return (
+        f"nothing to label for {desk.handle} that a model is uncertain of;"
+        " draw some: nanmine label draw --order uncertain"
+    )
 
 
 def needs_label(desk: Desk, story: ThreadHistory) -> bool:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 from db.errors import RefusedByProtocol
-from db.label_states import Event
+from db.label_states import ACTIVE, Event
 from db.records import Label
 from db.threads import Thread
 from labeling.desk import Desk
@@ -40,10 +40,9 @@ def thread_document(desk: Desk, thread: Thread) -> dict[str, Any]:
 
 
 def _phase(desk: Desk, thread: Thread) -> str | None:
-    draws = desk.story(thread).draws
-    if not draws:
-        return None
-    return "pilot" if any(draw.phase == "pilot" for draw in draws) else "main"
+    """Return the phase of the draws that count most: `pilot`, `main` or `active`."""
+    phases = {str(draw.phase) for draw in desk.story(thread).draws}
+    return next((phase for phase in ("pilot", "main", ACTIVE) if phase in phases), None)
 
 
 def own_label(desk: Desk, thread: Thread) -> dict[str, Any] | None:

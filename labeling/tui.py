@@ -113,6 +113,7 @@ class AnnotationScreen(App[None]):
         ("e", "settle('defer')", "defer"),
         ("c", "codebook", "codebook"),
         ("s", "reveal", "proposal"),
+        ("a", "uncertain", "uncertain threads"),
         ("u", "undo", "undo"),
         ("enter", "commit", "commit"),
         ("h", "help", "keys"),
@@ -152,8 +153,9 @@ class AnnotationScreen(App[None]):
         """Open the next task, or say why there is none."""
         self.found_line = None
         try:
-            self.view.show(self.work.open_next(self.view.size.width - 2).document)
-            self.say(self.work.task.activity if self.work.task else "")
+            task = self.work.open_next(self.view.size.width - 2)
+            self.view.show(task.document)
+            self.say(f"{task.activity}{', uncertain threads' if self.work.uncertain else ''}")
         except NanmineError as error:
             self.work.task = None
             self.view.show(Document(()))
@@ -323,6 +325,11 @@ class AnnotationScreen(App[None]):
             self.say("nothing is in dispute here")
         else:
             self._try(lambda: self.work.settle(outcome))
+
+    def action_uncertain(self) -> None:
+        """Turn to the threads of active draws, or back to the study sample."""
+        self.work.uncertain = not self.work.uncertain
+        self.open_next()
 
     def action_reveal(self) -> None:
         """Show the model's proposal where that is allowed."""

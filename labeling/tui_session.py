@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
+from functools import partial
 
 from db.engine import Database
 from db.errors import NothingToDo, UsageError
@@ -70,6 +71,7 @@ class Work:
         self.clock = clock
         self.draft = Draft()
         self.task: Task | None = None
+        self.uncertain = False  # whether threads to label are those of active draws alone
         self.progress: list[StratumProgress] = []
         self._opened = clock()
 
@@ -79,7 +81,7 @@ class Work:
     def open_next(self, width: int) -> Task:
         """Take the next task: a thread to label, else a label to check, else a dispute to settle."""
         with self._desk() as desk:
-            activity, thread = _first(desk)
+            activity, thread = _first(desk, self.uncertain)
             self.task = self._to_task(desk, activity, thread, width)
             self.progress = progress_of(desk)
         return self.task
@@ -168,12 +170,12 @@ class Work:
         return self.task
 
 
-def _first(desk: Desk) -> tuple[str, Thread]:
+def _first(desk: Desk, uncertain: bool) -> tuple[str, Thread]:
     """Return the first thing to do; NothingToDo with every reason there is none."""
     roles = desk.person.roles.keys()
     queues: list[tuple[str, Callable[[Desk], Thread]]] = []
     if "annotator" in roles:
-        queues += [("label", next_thread), ("check", next_check)]
+        queues += [("label", partial(next_thread, uncertain=uncertain)), ("check", next_check)]
     if roles & {"adjudicator", "lead"}:
         queues.append(("adjudicate", next_dispute))
     reasons = []

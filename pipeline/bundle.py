@@ -73,7 +73,8 @@ def _tables_of_records(
         "threads": (threads, thread_records(session)),
         "criteria": (fields_of("criteria"), _criteria(session)),
         "matches": (matches, match_records(session)),
-        "labels": ((*fields_of("labels"), *fields_of("final")), _labels(session)),
+        "labels": ((*fields_of("labels"), *fields_of("final")), _labels(session, active=False)),
+        "active": ((*fields_of("labels"), *fields_of("final")), _labels(session, active=True)),
         "annotations": (fields_of("annotations"), annotation_records(session)),
         "discarded": (fields_of("discarded"), _discarded(session)),
         "proposals": (proposals, proposal_records(session)),
@@ -88,10 +89,12 @@ def _criteria(session: Session) -> Iterator[Record]:
         yield {"url": url, "criterion": name, "met": met}
 
 
-def _labels(session: Session) -> Iterator[Record]:
-    """Yield the final labels, with the rejections that nobody checks, by URL."""
-    for final in sorted(final_labels(session, unchecked=True), key=lambda final: final.url):
-        yield label_record(final) | {"simulated": final.simulated}
+def _labels(session: Session, *, active: bool) -> Iterator[Record]:
+    """Yield the final labels by URL, with the rejections that nobody checks: the study's, or the others."""
+    found = final_labels(session, unchecked=True, active=True)
+    for final in sorted(found, key=lambda final: final.url):
+        if final.active is active:
+            yield label_record(final) | {"simulated": final.simulated}
 
 
 def _discarded(session: Session) -> Iterator[Record]:

@@ -113,7 +113,7 @@ def _check_private(package: dict[str, Any]) -> str:
 
 def _check_labels(folder: Path, study: Study) -> str:
     threads = {record["url"] for record in _read(folder, "threads", _thread_fields())}
-    records = _read(folder, "labels", _label_fields())
+    records = [record for name in ("labels", "active") for record in _read(folder, name, _label_fields())]
     for record in records:
         problem = study.codebook.problem_with(_label(record))
         if record["url"] not in threads or problem:
@@ -161,6 +161,7 @@ def bundle_material(folder: Path) -> Material:
         strata=_seen((stratum, record) for record in threads for stratum in record["strata"]),
         sources=_seen((record["source"], record) for record in threads),
         met=dict(met),
+        active=len(_read(folder, "active", _label_fields())),
         discarded=Counter(stratum for record in discarded for stratum in record["strata"] or (OUTSIDE,)),
         origins=tuple(_origin(final, by_url[final.url]) for final in labels if final.label.valid),
         opened=count_months((_time(r["created_at"]), r["candidate"]) for r in threads if r["created_at"]),

@@ -41,7 +41,8 @@ Regenerate every table from this folder alone, and compare it with `tables/`:
 
 Fields are explained in `DATA_DICTIONARY.md`. `study.toml` says what was mined and what counts,
 `codebook.toml` what the labels mean; `codebooks/` holds the versions in force while people labelled,
-`protocol.json` the rules they labelled under.
+`protocol.json` the rules they labelled under. The labels of `data/active.csv` are of threads that a
+model's uncertainty drew: they trained the model and count in no table.
 `tables/` has each table as Markdown, CSV, LaTeX and JSON, `figures/` the figures as SVG and PNG.
 `datapackage.json` describes the data for Frictionless tools, `croissant.json` for Croissant ones.
 

@@ -66,10 +66,13 @@ def checklist_text(items: Sequence[ChecklistItem]) -> str:
 
 
 def _rated(history: History, found: dict[str, Agreement]) -> str:
-    votes = [vote for story in history.threads.values() for vote in story.decisions]
+    votes = [vote for story in history.sample for vote in story.decisions]
     people = {vote.annotator for vote in votes}
     simulated = " (simulated)" if any(vote.simulated for vote in votes) else ""
-    return f"{len({vote.thread_url for vote in votes})} threads by {len(people)} annotators{simulated}"
+    rated = len({vote.thread_url for vote in votes})
+    active = sum(history.is_left_out(url) and bool(story.decisions) for url, story in history.threads.items())
+    left_out = f"; {active} more, drawn by a model's uncertainty, are in no figure" if active else ""
+    return f"{rated} threads by {len(people)} annotators{simulated}{left_out}"
 
 
 def _independence(history: History, found: dict[str, Agreement]) -> str:
@@ -80,7 +83,7 @@ def _independence(history: History, found: dict[str, Agreement]) -> str:
 
 
 def _resolution(history: History) -> str:
-    states = Counter(history.outcome(url).state for url in history.threads)
+    states = Counter(history.outcome(story.url).state for story in history.sample)
     return (
         f"by a third person: {states['adjudicated']} settled, {states['discarded']} discarded,"
         f" {states['disputed']} waiting; {checks_of(history).disputed} checks disagreed"

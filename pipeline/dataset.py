@@ -90,8 +90,8 @@ def _to_references(rows: Iterable[Any]) -> list[Reference]:
 
 
 def labels_of(session: Session) -> dict[int, Label]:
-    """Return the final label of each labelled thread, by thread."""
-    return {final.thread_id: final.label for final in final_labels(session)}
+    """Return the final label of each labelled thread, by thread; those that were drawn actively too."""
+    return {final.thread_id: final.label for final in final_labels(session, active=True)}
 
 
 def read_documents(session: Session, study: Study, thread_ids: Sequence[int]) -> Iterator[Document]:

@@ -345,13 +345,6 @@ def _chances(scored: Scored) -> Floats:
     return np.column_stack([1 - valid, valid[:, None] * causes])
 
 
-def uncertainty_order(valid: Floats, causes: Floats) -> list[int]:
-    """Return row numbers, the most uncertain first: by the entropy over not valid and every cause."""
-    chances = np.column_stack([1 - valid, np.asarray(valid)[:, None] * causes])
-    entropy = -(chances * np.log(np.maximum(chances, 1e-12))).sum(axis=1)
-    return [int(row) for row in np.argsort(-entropy, kind="stable")]
-
-
 def evaluation_lines(figures: dict[str, Any]) -> list[str]:
     """Return the figures as lines for people."""
     lines = [

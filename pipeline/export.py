@@ -103,7 +103,7 @@ def match_records(session: Session) -> Iterator[Record]:
 
 
 def label_records(session: Session) -> Iterator[Record]:
-    """Yield the final label of every labelled thread, by URL."""
+    """Yield the final label of every labelled thread of the study, by URL."""
     for final in sorted(final_labels(session), key=lambda final: final.url):
         yield label_record(final)
 
@@ -123,15 +123,17 @@ def label_record(final: FinalLabel) -> Record:
     }
 
 
-def simulated_note(session: Session) -> str:
-    """Say how many final labels rest on simulated annotators, or nothing: their records do not show it."""
-    labels = final_labels(session)
-    simulated = sum(final.simulated for final in labels)
-    return f"{simulated} of {len(labels)} labels are by simulated annotators" if simulated else ""
+def label_notes(session: Session) -> list[str]:
+    """Say what the records of final labels do not show: which are simulated, and which are left out."""
+    found = final_labels(session, active=True)
+    labels = [final for final in found if not final.active]
+    simulated, active = sum(final.simulated for final in labels), len(found) - len(labels)
+    notes = [f"{simulated} of {len(labels)} labels are by simulated annotators"] if simulated else []
+    return notes + ([f"{active} labels of active drawing are left out: they count nowhere"] if active else [])
 
 
 def annotation_records(session: Session) -> Iterator[Record]:
-    """Yield each annotator's own label of each thread, before any check or adjudication, by URL.
+    """Yield each annotator's own label of each thread of the study, before any check or ruling, by URL.
 
     Blind labels of a thread that not everybody has labelled yet are left out. Annotators appear as
     `annotator-1`, `annotator-2`, … in the order in which they first labelled.
@@ -141,7 +143,7 @@ def annotation_records(session: Session) -> Iterator[Record]:
     handles = list(dict.fromkeys(str(event.annotator) for event in decisions))
     names = {handle: f"annotator-{number}" for number, handle in enumerate(handles, start=1)}
     waiting = {event.thread_url for event in history.blind_labels()}
-    for url in sorted(history.threads.keys() - waiting):
+    for url in sorted({story.url for story in history.sample} - waiting):
         live = [event for event in history.threads[url].decisions if event.label]
         for event in sorted(
             live, key=lambda event: (event.phase or "", names[str(event.annotator)], event.uid)

@@ -35,6 +35,7 @@ class Material:
 
     `strata` and `sources` hold (seen, candidates) by stratum and by source, `met` threads by source
     and criterion, `discarded` threads by stratum, `opened` (seen, candidates) by month since year 0.
+    `active` labels count nowhere: a model's uncertainty drew their threads.
     `origins` and `opened` are empty where only the quick tables are wanted.
     """
 
@@ -43,27 +44,40 @@ class Material:
     sources: dict[str, tuple[int, int]]
     met: dict[tuple[str, str], int]
     discarded: Counter[str]
+    active: int = 0
     origins: tuple[Origin, ...] = ()
     opened: dict[int, tuple[int, int]] = field(default_factory=dict)
 
 
 def read_material(session: Session, *, everything: bool = False) -> Material:
     """Read the counts from a database; `everything` adds origins and months."""
+    groups, active = read_groups(session, unchecked=True)
     return Material(
-        groups=read_groups(session, unchecked=True),
+        groups=groups,
         strata=_by_stratum(session),
         sources=_by_source(session),
         met=_criteria_met(session),
         discarded=_discarded(session),
+        active=active,
         origins=tuple(_origins(session, final_labels(session))) if everything else (),
         opened=_opened(session) if everything else {},
     )
 
 
-def read_groups(session: Session, *, unchecked: bool = False) -> Groups:
-    """Return how many threads stand behind each group; `unchecked` as for `final_labels`."""
+def read_groups(session: Session, *, unchecked: bool = False) -> tuple[Groups, int]:
+    """Return how many threads stand behind each group, and how many labels of active drawing do not count.
+
+    `unchecked` as for `final_labels`.
+    """
+    groups: dict[Group, int] = {}
+    active = 0
     counts = count_final_labels(session, unchecked=unchecked)
-    return {_group(*counted): count for counted, count in counts.items()}
+    for (strata, label, how, simulated, is_active), count in counts.items():
+        if is_active:
+            active += count
+        else:
+            groups[_group(strata, label, how, simulated)] = count
+    return groups, active
 
 
 def _group(strata: tuple[str, ...], label: Label, how: str, simulated: bool) -> Group:
@@ -102,12 +116,16 @@ def _discarded(session: Session) -> Counter[str]:
 
 
 def discarded_threads(session: Session) -> dict[str, tuple[str, ...]]:
-    """Return the threads that were discarded after discussion by URL, with their strata."""
+    """Return the threads of the study that were discarded after discussion by URL, with their strata."""
     if session.scalar(select(LabelEvent.id).where(LabelEvent.verdict == "discard").limit(1)) is None:
         return {}
     history = read_history(session)
-    urls = sorted(url for url in history.threads if history.outcome(url).state == "discarded")
-    return {url: history.strata_of(url) for url in urls}
+    urls = sorted(
+        url
+        for url in history.threads
+        if history.outcome(url).state == "discarded" and not history.is_left_out(url)
+    )
+    return {url: history.counted_strata(url) for url in urls}
 
 
 def _origins(session: Session, labels: Iterable[FinalLabel]) -> Iterable[Origin]:

@@ -34,7 +34,7 @@ def fingerprint(session: Session, study: Study) -> str:
     digest = hashlib.sha256(study.codebook.digest.encode())
     for row in session.execute(select(Thread.url, Thread.content_sha256).order_by(Thread.url)):
         digest.update(json.dumps(list(row)).encode())
-    for final in sorted(final_labels(session), key=lambda final: final.url):
+    for final in sorted(final_labels(session, active=True), key=lambda final: final.url):
         label = final.label
         values = [
             final.url,
@@ -44,6 +44,7 @@ def fingerprint(session: Session, study: Study) -> str:
             label.root_cause,
             label.fix_pattern,
             label.function,
+            *(["active"] if final.active else []),
         ]
         digest.update(json.dumps(values).encode())
     return digest.hexdigest()

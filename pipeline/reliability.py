@@ -1,7 +1,8 @@
 """What agreement is computed on: which votes, of which phase and stratum, at which level.
 
 Only what annotators decided on their own counts: joint labels, checks and adjudications never do,
-and a blind label counts once every label of its thread is in. Levels: `validity` (two classes),
+and a blind label counts once every label of its thread is in. Threads that a model's uncertainty
+drew are left out: people agree less on them than on the study's. Levels: `validity` (two classes),
 `cause` (threads that all call valid), `combined` (causes and "invalid" in one scale) and
 `fix_pattern` (threads with the same cause).
 """
@@ -64,7 +65,7 @@ class Checked:
 
 def phases_of(history: History) -> tuple[str, ...]:
     """Return the phases in which annotators labelled on their own, in order."""
-    found = {vote.phase for story in history.threads.values() for vote in story.decisions}
+    found = {vote.phase for story in history.sample for vote in story.decisions}
     return tuple(phase for phase in INDEPENDENT if phase in found and not _is_joint(history, phase))
 
 
@@ -97,7 +98,7 @@ def agreement_of(
         )
     votes = {
         story.url: _votes(history, story, chosen)
-        for story in history.threads.values()
+        for story in history.sample
         if stratum is None or stratum in _strata(history, story, strata or {})
     }
     votes = {url: given for url, given in votes.items() if given}
@@ -118,7 +119,7 @@ def agreement_of(
 
 def checks_of(history: History) -> Checked:
     """Return how many labels were checked, and how many of them the checker disputed."""
-    checks = [check for story in history.threads.values() for check in story.checks]
+    checks = [check for story in history.sample for check in story.checks]
     disputed = sum(history.category(check) != history.category(_checked(history, check)) for check in checks)
     return Checked(len(checks), disputed)
 
@@ -128,7 +129,7 @@ def _checked(history: History, check: Event) -> Event:
 
 
 def _strata(history: History, story: ThreadHistory, known: dict[str, tuple[str, ...]]) -> tuple[str, ...]:
-    if not story.draws:
+    if not story.sample_draws:
         return known.get(story.url, ())
     return tuple(sorted({code for draw in story.draws for code in draw.payload["strata"]}))
 

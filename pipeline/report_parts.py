@@ -92,7 +92,7 @@ def _matrices(history: History) -> Iterator[Drawn]:
     """Yield the figure of two annotators' labels against each other, where there are such."""
     from pipeline import figures
 
-    pairs = [pair for thread in history.threads.values() if (pair := _pair(thread))]
+    pairs = [pair for thread in history.sample if (pair := _pair(thread))]
     counts = Counter((_category(first), _category(second)) for first, second in pairs)
     names = sorted({name for pair in counts for name in pair}, key=lambda name: (name == "not valid", name))
     cells = [[counts[row, column] for column in names] for row in names]

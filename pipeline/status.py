@@ -19,15 +19,16 @@ from pipeline.tables import Groups
 def read_status(session: Session, study: Study) -> dict[str, Any]:
     """Return the whole status as one JSON-ready document; counts are of threads.
 
+    `active` labels, of threads that a model's uncertainty drew, are in no other count.
     `criteria` of a stratum is the funnel: how many threads meet each criterion and all before it.
     """
     total = select(func.count()).select_from(Thread)
-    groups = read_groups(session)
+    groups, active = read_groups(session)
     return {
         "study": study.name,
         "threads": session.scalar(total),
         "candidates": session.scalar(total.where(Thread.candidate)),
-        "labels": _labels(groups),
+        "labels": _labels(groups) | {"active": active},
         "proposals": session.scalar(select(func.count(func.distinct(Proposal.thread_id)))),
         "sources": _per_source(session),
         "strata": {stratum.code: _stratum(session, study, stratum.code, groups) for stratum in study.strata},
@@ -122,6 +123,8 @@ def render_status(status: dict[str, Any]) -> str:
     lines = [f"{status['study']}: {status['threads']} threads, {status['candidates']} candidates,"]
     labels, simulated = status["labels"]["final"], status["labels"]["simulated"]
     lines[0] += f" {labels} final labels{f' ({simulated} simulated)' if simulated else ''}"
+    if active := status["labels"]["active"]:
+        lines[0] += f" and {active} of active drawing that count in no table"
     lines[0] += f", {status['proposals']} proposals"
     for code, stratum in status["strata"].items():
         funnel = "".join(f" -> {name} {number}" for name, number in stratum["criteria"].items())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 
 from db.errors import UsageError
@@ -12,6 +13,8 @@ from pipeline.material import Material
 from pipeline.render import FORMS, render, to_data
 from pipeline.study import Study
 from pipeline.table import Table
+
+OF_NO_LABELS = ("criteria", "table2")
 
 
 def study_tables(material: Material, study: Study, *, everything: bool = False) -> list[Table]:
@@ -29,7 +32,16 @@ def study_tables(material: Material, study: Study, *, everything: bool = False) 
         tables.shares(groups, study),
         tables.reasons(groups, study),
     ]
-    return found + _further_tables(material, study) if everything else found
+    found += _further_tables(material, study) if everything else []
+    return [_with_note(table, material.active) for table in found] if material.active else found
+
+
+def _with_note(table: Table, active: int) -> Table:
+    """Say below a table of labels how many it leaves out, and why."""
+    if table.name in OF_NO_LABELS:
+        return table
+    note = f"{active} more labels are in no table: a model's uncertainty drew their threads, not chance."
+    return replace(table, notes=(*table.notes, note))
 
 
 def _further_tables(material: Material, study: Study) -> list[Table]:

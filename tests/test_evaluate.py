@@ -15,7 +15,6 @@ from pipeline.evaluate import (
     evaluate,
     evaluation_lines,
     suspects,
-    uncertainty_order,
     work_saved,
 )
 from tests.model_documents import toy_codebook, toy_examples
@@ -120,9 +119,3 @@ def test_a_wrong_label_is_the_first_suspect() -> None:
     found = suspects(type(examples)(examples.features, tuple(labels), examples.groups), CODEBOOK, repeats=1)
     assert row in [number for number, _ in found[:3]]
     assert dict(found)[row]["rather"] == "A"
-
-
-def test_the_most_uncertain_thread_comes_first() -> None:
-    """Even odds come before certainty."""
-    causes = np.array([[0.98, 0.01, 0.01], [0.4, 0.3, 0.3], [0.98, 0.01, 0.01]])
-    assert uncertainty_order(np.array([0.99, 0.5, 0.8]), causes) == [1, 2, 0]

@@ -25,7 +25,7 @@ LABELS = (
     Label(True, root_cause="GE"),
     Label(False, reason="not-a-bug"),
 )
-ACTS = ("import", "foreign import", "vote", "draw", "park")
+ACTS = ("import", "foreign import", "vote", "draw", "active draw", "park")
 
 acts = st.lists(
     st.tuples(st.sampled_from(ACTS), st.integers(0, 19), st.sampled_from(LABELS), st.booleans()), max_size=25
@@ -33,7 +33,7 @@ acts = st.lists(
 
 
 def folded(session: Session, unchecked: bool) -> list[FinalLabel]:
-    """Return the final labels from all events, folded."""
+    """Return the final labels from all events, folded; those of active drawing are marked."""
     history, found = read_history(session), []
     for thread in session.query(Thread).order_by(Thread.id):
         outcome = history.outcome(thread.url) if thread.url in history.threads else None
@@ -41,10 +41,12 @@ def folded(session: Session, unchecked: bool) -> list[FinalLabel]:
             continue
         if outcome.how == "unchecked" and not unchecked:
             continue
-        strata = tuple(sorted(member.stratum for member in thread.strata))
-        if history.threads[thread.url].draws:
+        strata, story = tuple(sorted(member.stratum for member in thread.strata)), history.threads[thread.url]
+        active = history.is_left_out(thread.url)
+        if story.sample_draws or active:
             strata = history.counted_strata(thread.url)
-        found.append(FinalLabel(thread.id, thread.url, strata, outcome.label, outcome.how, outcome.simulated))
+        values = outcome.label, outcome.how, outcome.simulated, active
+        found.append(FinalLabel(thread.id, thread.url, strata, *values))
     return found
 
 
@@ -61,6 +63,9 @@ def act(session: Session, what: str, thread: Thread, label: Label, flag: bool, n
     elif what == "draw":
         payload = {"stratum": "TI", "position": number, "strata": ["TI"] if flag else []}
         append_event(session, "draw", thread=thread, phase="main", payload=payload)
+    elif what == "active draw":
+        payload = {"stratum": "?", "position": number, "strata": []}
+        append_event(session, "draw", thread=thread, phase="active", payload=payload)
     else:
         append_event(
             session, "decision", thread=thread, verdict="unsure", annotator=f"a{number}", phase="blind"
@@ -89,8 +94,11 @@ def test_both_paths_give_the_same_labels(
         if merges:
             append_event(session, "codebook", payload={"version": 2, "merges": {"IR": "RE"}, "affected": []})
         expected = folded(session, unchecked)
-        assert final_labels(session, unchecked=unchecked) == expected
-        assert Counter(read_groups(session, unchecked=unchecked)) == group(expected)
+        study = [final for final in expected if not final.active]
+        assert final_labels(session, unchecked=unchecked, active=True) == expected
+        assert final_labels(session, unchecked=unchecked) == study
+        groups, active = read_groups(session, unchecked=unchecked)
+        assert (Counter(groups), active) == (group(study), len(expected) - len(study))
 
 
 @pytest.fixture
@@ -108,7 +116,7 @@ def test_the_status_counts_imported_labels(some_threads: Database, study: Study)
         import_final_labels(session, [(session.query(Thread).order_by(Thread.id).all()[0], LABELS[3])])
     with some_threads.reading() as session:
         found, labels = read_status(session, study), final_labels(session)
-    assert found["labels"] == {"final": 3, "valid": 2, "not_valid": 1, "simulated": 0}
+    assert found["labels"] == {"final": 3, "valid": 2, "not_valid": 1, "simulated": 0, "active": 0}
     for code, stratum in found["strata"].items():
         assert stratum["labels"]["final"] == sum(code in final.strata for final in labels)
 

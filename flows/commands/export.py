@@ -46,11 +46,11 @@ def export(
 
 
 def _export(context: click.Context, kind: str, form: str, posts: bool, stream: BinaryIO) -> int:
-    from pipeline.export import export_records, exported_fields, simulated_note
+    from pipeline.export import export_records, exported_fields, label_notes
     from pipeline.serial import write_records
 
     with database_of(context).reading() as session:
-        if kind == "labels" and (note := simulated_note(session)):
+        for note in label_notes(session) if kind == "labels" else ():
             click.echo(note, err=True)
         records = export_records(session, kind, with_posts=posts)
         return write_records(records, exported_fields(kind, with_posts=posts), form, stream)
