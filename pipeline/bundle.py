@@ -27,58 +27,64 @@ from pipeline.export import annotation_records, label_record, match_records, pro
 from pipeline.fields import Field, fields_of
 from pipeline.figures import study_figures, to_png, to_svg
 from pipeline.material import Material, discarded_threads, read_material
+from pipeline.patterns import read_patterns
 from pipeline.serial import Record, write_records
 from pipeline.study import Study
 from pipeline.study_files import study_toml
 from pipeline.study_tables import study_tables, write_tables
+from pipeline.table import Table
 
 TABLE_FORMS = ("md", "csv", "tex", "json")
 SUMS = "SHA256SUMS"
-PRIVATE = ("title", "author")  # fields of threads that are left out unless texts are asked for
+# The fields that are left out unless texts are asked for.
+PRIVATE = {"threads": ("title", "author"), "matches": ("text",), "proposals": ("evidence",)}
 
 
 def write_bundle(session: Session, study: Study, folder: Path, *, with_text: bool = False) -> list[Path]:
     """Write the package into an empty or new folder; return the paths of its files, sorted."""
     folder.mkdir(parents=True, exist_ok=True)
-    about = About(study, provenance.fingerprint(session, study), with_text)
+    about = About(study, provenance.fingerprint(session, study), provenance.newest(session), with_text)
     resources = [*_write_data(session, folder, with_text)]
     _write_study(session, study, folder)
-    _write_results(read_material(session, everything=True), study, folder)
+    patterns = [read_patterns(session, study)] if with_text else []
+    _write_results(read_material(session, everything=True), study, patterns, folder)
     _write_json(folder / "datapackage.json", data_package(resources, about))
     _write_json(folder / "croissant.json", croissant(resources, about))
     _write(folder / "DATA_DICTIONARY.md", dictionary(resources))
     _write(folder / "README.md", texts.readme(about, resources))
-    _write(folder / "CITATION.cff", texts.citation(study))
-    _write(folder / "LICENSES.md", texts.licences(study, with_text))
+    _write(folder / "CITATION.cff", texts.citation(about))
+    _write(folder / "LICENSES.md", texts.licences(about))
     return _write_sums(folder)
 
 
 def _write_data(session: Session, folder: Path, with_text: bool) -> Iterator[Resource]:
-    """Write the records as CSV and yield what was written; texts go into JSON Lines of their own."""
-    for name, (fields, records) in _tables_of_records(session, with_text).items():
-        yield _write_records(folder / "data" / f"{name}.csv", name, fields, records)
-    if with_text:
-        fields = (*fields_of("threads"), *fields_of("posts"))
-        records = thread_records(session, with_posts=True)
-        yield _write_records(folder / "data" / "texts.jsonl", "texts", fields, records)
-
-
-def _tables_of_records(
-    session: Session, with_text: bool
-) -> dict[str, tuple[tuple[Field, ...], Iterable[Record]]]:
-    threads = tuple(field for field in fields_of("threads") if with_text or field.name not in PRIVATE)
-    matches = tuple(field for field in fields_of("matches") if with_text or field.name != "text")
-    proposals = tuple(field for field in fields_of("proposals") if with_text or field.name != "evidence")
-    return {
-        "threads": (threads, thread_records(session)),
-        "criteria": (fields_of("criteria"), _criteria(session)),
-        "matches": (matches, match_records(session)),
-        "labels": ((*fields_of("labels"), *fields_of("final")), _labels(session, active=False)),
-        "active": ((*fields_of("labels"), *fields_of("final")), _labels(session, active=True)),
-        "annotations": (fields_of("annotations"), annotation_records(session)),
-        "discarded": (fields_of("discarded"), _discarded(session)),
-        "proposals": (proposals, proposal_records(session)),
+    """Write the records as CSV and yield what was written."""
+    records: dict[str, Iterable[Record]] = {
+        "threads": thread_records(session),
+        "criteria": _criteria(session),
+        "matches": match_records(session),
+        "labels": _labels(session, active=False),
+        "active": _labels(session, active=True),
+        "annotations": annotation_records(session),
+        "discarded": _discarded(session),
+        "proposals": proposal_records(session),
+        **({"posts": _posts(session)} if with_text else {}),
     }
+    for name, rows in records.items():
+        yield _write_records(folder / "data" / f"{name}.csv", packed_fields(name, with_text=with_text), rows)
+
+
+def _posts(session: Session) -> Iterator[Record]:
+    for thread in thread_records(session, with_posts=True):
+        yield from ({"url": thread["url"], **post} for post in thread["posts"])
+
+
+def packed_fields(name: str, *, with_text: bool = False) -> tuple[Field, ...]:
+    """Return the fields of one data file of a package."""
+    final = ("labels", "final")
+    parts = {"labels": final, "active": final, "posts": ("post",)}.get(name, (name,))
+    private = () if with_text else PRIVATE.get(name, ())
+    return tuple(field for part in parts for field in fields_of(part) if field.name not in private)
 
 
 def _criteria(session: Session) -> Iterator[Record]:
@@ -102,14 +108,12 @@ def _discarded(session: Session) -> Iterator[Record]:
         yield {"url": url, "strata": sorted(strata)}
 
 
-def _write_records(path: Path, name: str, fields: tuple[Field, ...], records: Iterable[Record]) -> Resource:
+def _write_records(path: Path, fields: tuple[Field, ...], records: Iterable[Record]) -> Resource:
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("wb") as stream:
-        rows = write_records(records, fields, path.suffix.removeprefix("."), stream)
+        rows = write_records(records, fields, "csv", stream)
     content = path.read_bytes()
-    return Resource(
-        name, f"data/{path.name}", fields, rows, len(content), hashlib.sha256(content).hexdigest()
-    )
+    return Resource(path.stem, fields, rows, len(content), hashlib.sha256(content).hexdigest())
 
 
 def _write_study(session: Session, study: Study, folder: Path) -> None:
@@ -127,9 +131,9 @@ def _write_study(session: Session, study: Study, folder: Path) -> None:
         )
 
 
-def _write_results(material: Material, study: Study, folder: Path) -> None:
+def _write_results(material: Material, study: Study, patterns: list[Table], folder: Path) -> None:
     found = study_tables(material, study, everything=True)
-    write_tables(found, folder / "tables", TABLE_FORMS)
+    write_tables([*found, *patterns], folder / "tables", TABLE_FORMS)
     if find_spec("matplotlib"):
         for name, figure in study_figures(found, material, study).items():
             _write_bytes(folder / "figures" / f"{name}.svg", to_svg(figure))

@@ -5,17 +5,17 @@ from __future__ import annotations
 import csv
 import hashlib
 import json
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Collection, Iterator
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 from db.records import FinalLabel, Label
-from pipeline.bundle import PRIVATE, SUMS, TABLE_FORMS
+from pipeline.bundle import PRIVATE, SUMS, TABLE_FORMS, packed_fields
 from pipeline.errors import InputError
-from pipeline.fields import Field, fields_of
 from pipeline.material import Material, Origin, count_months
+from pipeline.patterns import pattern_table, thread_features
 from pipeline.render import render
 from pipeline.serial import Record, read_records
 from pipeline.study import Study, load_study
@@ -26,6 +26,7 @@ from pipeline.tables import OUTSIDE, group
 
 def check_bundle(folder: Path) -> Iterator[str]:
     """Yield a line for each check that holds; raise InputError for the first that does not."""
+    _check_plain(folder)
     listed = _read_sums(folder)
     yield _check_sums(folder, listed)
     try:
@@ -36,9 +37,17 @@ def check_bundle(folder: Path) -> Iterator[str]:
         raise InputError(
             f"{folder}: datapackage.json or croissant.json lacks something ({error!r})"
         ) from None
-    study = load_study(folder / "study.toml")
+    study = _read_study(folder)
     yield _check_labels(folder, study)
     yield _check_tables(folder, study)
+
+
+def _check_plain(folder: Path) -> None:
+    """Refuse links, pipes and devices: they could lead the checker, or a reader, outside the package."""
+    for path in sorted(folder.rglob("*")):
+        if path.is_symlink() or not (path.is_file() or path.is_dir()):
+            name = path.relative_to(folder).as_posix()
+            raise InputError(f"{folder}: {name} is a link or no plain file; a package has files and folders")
 
 
 def _check_sums(folder: Path, listed: dict[str, str]) -> str:
@@ -56,13 +65,23 @@ def _read_sums(folder: Path) -> dict[str, str]:
     path = folder / SUMS
     if not path.is_file():
         raise InputError(f"{folder}: has no {SUMS}; name the folder of a replication package")
-    listed = {}
-    for line in path.read_text(encoding="utf-8").splitlines():
+    listed: dict[str, str] = {}
+    for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
         digest, _, name = line.partition("  ")
-        if not name or Path(name).is_absolute() or ".." in Path(name).parts or (folder / name).is_symlink():
-            raise InputError(f"{path}: the line {line!r} names no file inside the package")
+        if not name or Path(name).is_absolute() or ".." in Path(name).parts:
+            raise InputError(f"{path}: the line {line[:200]!r} names no file inside the package")
+        if name in listed:
+            raise InputError(f"{path}: {name} is listed twice")
         listed[name] = digest
     return listed
+
+
+def _read_study(folder: Path) -> Study:
+    """Read the study of a package, with the codebook that lies in it and no other."""
+    study = load_study(folder / "study.toml")
+    if study.codebook.source != (folder / "codebook.toml").read_text(encoding="utf-8"):
+        raise InputError(f"{folder}: study.toml does not use the codebook.toml of the package")
+    return study
 
 
 def _read_json(path: Path) -> Any:
@@ -94,26 +113,25 @@ def _check_resources(folder: Path, package: dict[str, Any], listed: Collection[s
 def _check_heading(path: Path, resource: dict[str, Any]) -> None:
     """Refuse a CSV file with other columns than its schema: what is not described cannot be checked."""
     fields = [field["name"] for field in resource.get("schema", {}).get("fields", ())]
-    if path.suffix == ".csv":
-        with path.open(encoding="utf-8", newline="") as lines:
-            if next(csv.reader(lines), None) != fields:
-                raise InputError(f"{path}: has other columns than datapackage.json describes")
+    with path.open(encoding="utf-8", newline="") as lines:
+        if next(csv.reader(lines), None) != fields:
+            raise InputError(f"{path}: has other columns than datapackage.json describes")
 
 
 def _check_private(package: dict[str, Any]) -> str:
     if package["nanmine"]["with_text"]:
         return "texts are included, as the package says"
-    private = {*PRIVATE, "body", "evidence", "posts"}
+    private = {"body"}.union(*PRIVATE.values())
     for resource in package["resources"]:
         found = private & {field["name"] for field in resource.get("schema", {}).get("fields", ())}
-        if found or resource["name"] == "texts":
+        if found:
             raise InputError(f"{resource['path']}: holds texts, though the package says that it has none")
     return "no titles, bodies or names are included"
 
 
 def _check_labels(folder: Path, study: Study) -> str:
-    threads = {record["url"] for record in _read(folder, "threads", _thread_fields())}
-    records = [record for name in ("labels", "active") for record in _read(folder, name, _label_fields())]
+    threads = {record["url"] for record in _read(folder, "threads")}
+    records = [record for name in ("labels", "active") for record in _read(folder, name)]
     for record in records:
         problem = study.codebook.problem_with(_label(record))
         if record["url"] not in threads or problem:
@@ -141,43 +159,48 @@ def _check_tables(folder: Path, study: Study) -> str:
 
 def bundle_tables(folder: Path, study: Study | None = None) -> list[Table]:
     """Return every table of a package, counted from its data files alone."""
-    study = study or load_study(folder / "study.toml")
-    return study_tables(bundle_material(folder), study, everything=True)
+    study = study or _read_study(folder)
+    found = study_tables(bundle_material(folder), study, everything=True)
+    return [*found, bundle_patterns(folder, study)] if (folder / "data" / "posts.csv").is_file() else found
+
+
+def bundle_patterns(folder: Path, study: Study) -> Table:
+    """Return the table of frequent patterns, counted from the labels and posts of a package."""
+    posts = defaultdict(list)
+    for post in _read(folder, "posts"):
+        posts[post["url"]].append((post["body"], post["body_format"]))
+    titles = {thread["url"]: thread["title"] for thread in _read(folder, "threads", with_text=True)}
+    valid = [label for label in _read(folder, "labels") if label["valid"]]
+    features = (
+        (label["root_cause"] or "", thread_features(titles[label["url"]], posts[label["url"]]))
+        for label in valid
+    )
+    return pattern_table(features, study)
 
 
 def bundle_material(folder: Path) -> Material:
     """Read what the tables are counted from out of the data files of a package."""
-    threads = _read(folder, "threads", _thread_fields())
+    threads = _read(folder, "threads")
     by_url = {record["url"]: record for record in threads}
-    labels = [
-        _final(number, record) for number, record in enumerate(_read(folder, "labels", _label_fields()))
-    ]
+    labels = [_final(number, record) for number, record in enumerate(_read(folder, "labels"))]
     met: Counter[tuple[str, str]] = Counter()
-    for record in _read(folder, "criteria", fields_of("criteria")):
+    for record in _read(folder, "criteria"):
         met[by_url[record["url"]]["source"], record["criterion"]] += record["met"]
-    discarded = _read(folder, "discarded", fields_of("discarded"))
+    discarded = _read(folder, "discarded")
     return Material(
         groups=group(labels),
         strata=_seen((stratum, record) for record in threads for stratum in record["strata"]),
         sources=_seen((record["source"], record) for record in threads),
         met=dict(met),
-        active=len(_read(folder, "active", _label_fields())),
+        active=len(_read(folder, "active")),
         discarded=Counter(stratum for record in discarded for stratum in record["strata"] or (OUTSIDE,)),
         origins=tuple(_origin(final, by_url[final.url]) for final in labels if final.label.valid),
         opened=count_months((_time(r["created_at"]), r["candidate"]) for r in threads if r["created_at"]),
     )
 
 
-def _read(folder: Path, name: str, fields: tuple[Field, ...]) -> list[Record]:
-    return read_records(folder / "data" / f"{name}.csv", fields)
-
-
-def _thread_fields() -> tuple[Field, ...]:
-    return tuple(field for field in fields_of("threads") if field.name not in PRIVATE)
-
-
-def _label_fields() -> tuple[Field, ...]:
-    return (*fields_of("labels"), *fields_of("final"))
+def _read(folder: Path, name: str, *, with_text: bool = False) -> list[Record]:
+    return read_records(folder / "data" / f"{name}.csv", packed_fields(name, with_text=with_text))
 
 
 def _label(record: Record) -> Label:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 from pipeline.fields import Field
@@ -17,65 +18,85 @@ CROISSANT = {
     "boolean": "sc:Boolean",
     "datetime": "sc:DateTime",
 }
-CONTEXT = {
+# What Croissant 1.0 calls its own; the standard context maps each to its vocabulary.
+TERMS = """citeAs column equivalentProperty extract field fileObject fileProperty fileSet format includes
+isLiveDataset jsonPath key md5 parentField path recordSet references regex repeated replace samplingRate
+separator source subField transform"""
+CONTEXT: dict[str, Any] = {
     "@language": "en",
     "@vocab": "https://schema.org/",
-    "citeAs": "cr:citeAs",
-    "column": "cr:column",
     "conformsTo": "dct:conformsTo",
     "cr": "http://mlcommons.org/croissant/",
     "data": {"@id": "cr:data", "@type": "@json"},
     "dataType": {"@id": "cr:dataType", "@type": "@vocab"},
     "dct": "http://purl.org/dc/terms/",
-    "extract": "cr:extract",
-    "field": "cr:field",
-    "fileObject": "cr:fileObject",
-    "jsonPath": "cr:jsonPath",
-    "recordSet": "cr:recordSet",
+    "examples": {"@id": "cr:examples", "@type": "@json"},
+    "rai": "http://mlcommons.org/croissant/RAI/",
     "sc": "https://schema.org/",
-    "source": "cr:source",
+    **{term: f"cr:{term}" for term in TERMS.split()},
 }
-
-
 CSV_RULES = """\
 CSV files are UTF-8 with a heading. Lists and nested values are JSON. An empty cell of a field that may
 be null is null; a text there that is empty, or backslashes alone, has one backslash more. A cell that
-a spreadsheet would execute has a single quote before it."""
+a spreadsheet would execute has a single quote before it. Keywords such as nan are words here: pandas
+needs `read_csv(path, keep_default_na=False, na_values=[""])`."""
 
 
 @dataclass(frozen=True, slots=True)
 class Resource:
-    """One data file of the package: its place, fields, rows, size in bytes and SHA-256."""
+    """One data file of the package: its name, fields, rows, size in bytes and SHA-256."""
 
     name: str
-    path: str
     fields: tuple[Field, ...]
     rows: int
     size: int
     sha256: str
 
     @property
-    def media_type(self) -> str:
-        """The media type that its ending stands for."""
-        return "text/csv" if self.path.endswith(".csv") else "application/jsonl"
+    def path(self) -> str:
+        """Its path in the package."""
+        return f"data/{self.name}.csv"
 
 
 @dataclass(frozen=True, slots=True)
 class About:
-    """What a package is about: the study, the fingerprint of its data, and whether texts are included."""
+    """What a package is about: the study, its data's fingerprint and newest date, whether texts are in."""
 
     study: Study
     fingerprint: str
+    newest: datetime | None
     with_text: bool
+
+    @property
+    def title(self) -> str:
+        """The title of the package."""
+        return f"{self.study.title}: replication package"
+
+    @property
+    def creators(self) -> tuple[str, ...]:
+        """Who made the data, as study.toml names them."""
+        return self.study.package.creators or (f"The authors of the study {self.study.name}",)
+
+    @property
+    def date(self) -> str:
+        """The day of the newest act of labeling or thread; empty where there is neither."""
+        return self.newest.date().isoformat() if self.newest else ""
+
+    @property
+    def citation(self) -> str:
+        """How to cite the package, in words."""
+        year = f" ({self.date[:4]})" if self.date else ""
+        return self.study.package.citation or f"{'; '.join(self.creators)}{year}. {self.title}."
+
+
+def licence_url(license_: str) -> str:
+    """Return the page of an SPDX identifier."""
+    return f"https://spdx.org/licenses/{license_}.html"
 
 
 def dictionary(resources: Sequence[Resource]) -> str:
     """Return the data dictionary as Markdown: every file, every field."""
-    lines = ["# Data dictionary", ""]
-    lines += [
-        "CSV files are UTF-8 with a heading. An empty cell of a field that may be null is null. A cell that a"
-    ]
-    lines += ["spreadsheet would execute has a single quote before it. Lists and nested values are JSON.", ""]
+    lines = ["# Data dictionary", "", CSV_RULES, ""]
     for resource in resources:
         lines += [
             f"## {resource.path}",
@@ -95,11 +116,15 @@ def dictionary(resources: Sequence[Resource]) -> str:
 
 def data_package(resources: Sequence[Resource], about: About) -> dict[str, Any]:
     """Return the Frictionless descriptor (datapackage.json)."""
+    license_ = about.study.package.license
     return {
         "profile": "data-package",
         "name": about.study.name,
-        "title": about.study.title,
+        "title": about.title,
         "version": about.fingerprint[:12],
+        **({"created": f"{about.date}T00:00:00Z"} if about.date else {}),
+        **({"licenses": [{"name": license_, "path": licence_url(license_)}]} if license_ else {}),
+        "contributors": [{"title": name, "role": "author"} for name in about.creators],
         "description": f"Made by nanmine {program_version()} from data of fingerprint {about.fingerprint}.",
         "resources": [_resource(resource) for resource in resources],
         "nanmine": {"fingerprint": about.fingerprint, "with_text": about.with_text},
@@ -116,17 +141,16 @@ def _resource(resource: Resource) -> dict[str, Any]:
         }
         for field in resource.fields
     ]
-    form = resource.path.rpartition(".")[2]
-    tabular = {"profile": "tabular-data-resource", "schema": {"fields": fields, "missingValues": [""]}}
     return {
+        "profile": "tabular-data-resource",
         "name": resource.name,
         "path": resource.path,
-        "format": form,
-        "mediatype": resource.media_type,
+        "format": "csv",
+        "mediatype": "text/csv",
         "encoding": "utf-8",
         "bytes": resource.size,
         "hash": f"sha256:{resource.sha256}",
-        **(tabular if form == "csv" else {"profile": "data-resource"}),
+        "schema": {"fields": fields, "missingValues": [""]},
     }
 
 
@@ -134,6 +158,7 @@ def croissant(resources: Sequence[Resource], about: About) -> dict[str, Any]:
     """Return the Croissant 1.0 description (JSON-LD)."""
     texts = "with" if about.with_text else "without"
     description = f"{about.study.title}: threads, labels and tables, {texts} texts."
+    license_ = about.study.package.license
     return {
         "@context": CONTEXT,
         "@type": "sc:Dataset",
@@ -141,6 +166,10 @@ def croissant(resources: Sequence[Resource], about: About) -> dict[str, Any]:
         "name": about.study.name,
         "description": f"{description} Fingerprint {about.fingerprint}.",
         "version": "1.0.0",
+        "citeAs": about.citation,
+        "creator": [{"@type": "sc:Organization", "name": name} for name in about.creators],
+        **({"datePublished": about.date} if about.date else {}),
+        **({"license": licence_url(license_)} if license_ else {}),
         "distribution": [_file_object(resource) for resource in resources],
         "recordSet": [_record_set(resource) for resource in resources],
     }
@@ -153,7 +182,7 @@ def _file_object(resource: Resource) -> dict[str, Any]:
         "name": resource.path,
         "contentUrl": resource.path,
         "contentSize": f"{resource.size} B",
-        "encodingFormat": resource.media_type,
+        "encodingFormat": "text/csv",
         "sha256": resource.sha256,
     }
 
@@ -168,12 +197,11 @@ def _record_set(resource: Resource) -> dict[str, Any]:
 
 
 def _field(resource: Resource, field: Field) -> dict[str, Any]:
-    extract = {"column": field.name} if resource.path.endswith(".csv") else {"jsonPath": f"$.{field.name}"}
     return {
         "@type": "cr:Field",
         "@id": f"{resource.name}/{field.name}",
         "name": f"{resource.name}/{field.name}",
         "description": field.description,
         "dataType": CROISSANT.get(field.type, "sc:Text"),
-        "source": {"fileObject": {"@id": resource.path}, "extract": extract},
+        "source": {"fileObject": {"@id": resource.path}, "extract": {"column": field.name}},
     }

@@ -80,26 +80,32 @@ def features_of(text: str, code: str) -> Features:
     )
 
 
+def thread_features(title: str, posts: Iterable[tuple[str, str]]) -> Features:
+    """Return the features of a thread of that title and those posts, each a body and its format."""
+    texts = [to_text(body[:LONGEST], form) for body, form in posts]
+    code = (text.code_text if text.code else text.plain for text in texts)
+    return features_of("\n".join([title, *(text.plain for text in texts)]), "\n".join(code))
+
+
 def read_features(session: Session, labels: Iterable[FinalLabel]) -> Iterator[tuple[str, Features]]:
     """Yield (root cause, features) of every valid labelled thread."""
     causes = {final.thread_id: final.label.root_cause or "" for final in labels if final.label.valid}
     ids = sorted(causes)
     for start in range(0, len(ids), BATCH):
-        texts = _texts(session, ids[start : start + BATCH])
+        threads = _threads(session, ids[start : start + BATCH])
         for id_ in ids[start : start + BATCH]:
-            yield causes[id_], features_of(*texts[id_])
+            yield causes[id_], thread_features(*threads[id_])
 
 
-def _texts(session: Session, ids: list[int]) -> dict[int, tuple[str, str]]:
-    """Return the text and the code of each thread, its posts one after the other."""
+def _threads(session: Session, ids: list[int]) -> dict[int, tuple[str, list[tuple[str, str]]]]:
+    """Return the title and the posts of each thread, as an export has them: without comments on answers."""
     titles = session.execute(select(Thread.id, Thread.title).where(Thread.id.in_(ids)))
-    texts = {id_: ([title], [""]) for id_, title in titles}
-    query = select(Post.thread_id, Post.body, Post.body_format).where(Post.thread_id.in_(ids))
-    for id_, body, form in session.execute(query.order_by(Post.thread_id, Post.position)):
-        text = to_text(body[:LONGEST], form)
-        texts[id_][0].append(text.plain)
-        texts[id_][1].append(text.code_text if text.code else text.plain)
-    return {id_: ("\n".join(plain), "\n".join(code)) for id_, (plain, code) in texts.items()}
+    threads: dict[int, tuple[str, list[tuple[str, str]]]] = {id_: (title, []) for id_, title in titles}
+    query = select(Post.thread_id, Post.body, Post.body_format).where(Post.role != "comment")
+    query = query.where(Post.thread_id.in_(ids)).order_by(Post.thread_id, Post.position)
+    for id_, body, form in session.execute(query):
+        threads[id_][1].append((body, form))
+    return threads
 
 
 def count_patterns(threads: Iterable[tuple[str, Features]], causes: Sequence[str]) -> list[Pattern]:

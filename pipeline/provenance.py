@@ -5,13 +5,14 @@ from __future__ import annotations
 import hashlib
 import json
 import platform
+from datetime import datetime
 from importlib.metadata import PackageNotFoundError, version
 
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from db.crawls import Crawl, CrawlRun, RawPayload
-from db.labels import final_labels
+from db.labels import LabelEvent, final_labels
 from db.threads import Thread
 from pipeline.export import time_text
 from pipeline.study import Study
@@ -48,6 +49,15 @@ def fingerprint(session: Session, study: Study) -> str:
         ]
         digest.update(json.dumps(values).encode())
     return digest.hexdigest()
+
+
+def newest(session: Session) -> datetime | None:
+    """Return when the data were last added to: the last act of labeling, else the newest thread."""
+    for column in (LabelEvent.at, Thread.created_at):
+        time: datetime | None = session.scalar(select(func.max(column)))
+        if time is not None:
+            return time
+    return None
 
 
 def facts(session: Session, study: Study) -> Table:

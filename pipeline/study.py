@@ -7,6 +7,7 @@ otherwise); tables merge key by key, lists and values replace. Unknown keys are 
 from __future__ import annotations
 
 import hashlib
+import re
 import tomllib
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -22,6 +23,7 @@ STUDIES = Path(__file__).parent / "studies"
 BUNDLED = "numerical-bugs"
 SERVICES = ("github", "stackexchange", "discourse")
 CRITERIA = ("closed", "replied", "accepted", "library", "keyword")
+TABLES = ("study", "keywords", "criteria", "sources", "strata", "crawl", "database", "labeling", "package")
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +54,18 @@ class Stratum:
     quota: int = 100
 
 
+@dataclass(frozen=True, slots=True)
+class PackageSettings:
+    """What a replication package says of itself: who made the data, their licence, how to cite them.
+
+    Creators are people, as "Family, Given", or groups, by their name; `license` is an SPDX identifier.
+    """
+
+    creators: tuple[str, ...] = ()
+    license: str | None = None
+    citation: str | None = None
+
+
 @dataclass(frozen=True)
 class Study:
     """A whole study; `labeling` and `crawl` hold their tables as they stand."""
@@ -68,6 +82,7 @@ class Study:
     crawl: dict[str, Any]
     database_url: str
     labeling: dict[str, Any]
+    package: PackageSettings
 
     @cached_property
     def libraries(self) -> tuple[str, ...]:
@@ -141,7 +156,7 @@ def _merge(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
 
 def _to_study(data: dict[str, Any], path: Path, folder: Path | None = None) -> Study:
     try:
-        _only(data, "study", "keywords", "criteria", "sources", "strata", "crawl", "database", "labeling")
+        _only(data, *TABLES)
         head = data.get("study", {})
         _only(head, "name", "title", "codebook", "published", where="study")
         words = data.get("keywords", {})
@@ -163,6 +178,7 @@ def _to_study(data: dict[str, Any], path: Path, folder: Path | None = None) -> S
             crawl=data.get("crawl", {}),
             database_url=data.get("database", {}).get("url", "sqlite:///nanmine.db"),
             labeling=data.get("labeling", {}),
+            package=_to_package(data.get("package", {})),
         )
         _check(study)
     except KeyError as error:
@@ -170,6 +186,18 @@ def _to_study(data: dict[str, Any], path: Path, folder: Path | None = None) -> S
     except (TypeError, ValueError) as error:
         raise StudyError(f"study {path}: {error}") from None
     return study
+
+
+def _to_package(table: dict[str, Any]) -> PackageSettings:
+    _only(table, "creators", "license", "citation", where="package")
+    creators, license_, citation = table.get("creators", []), table.get("license"), table.get("citation")
+    if not isinstance(creators, list) or not all(isinstance(name, str) and name for name in creators):
+        raise ValueError("[package] creators is not a list of names")
+    if license_ is not None and not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9.+-]*", str(license_)):
+        raise ValueError(f"[package] license {license_!r} is not an SPDX identifier such as CC-BY-4.0")
+    if citation is not None and not isinstance(citation, str):
+        raise ValueError("[package] citation is not a text")
+    return PackageSettings(tuple(creators), license_, citation)
 
 
 def _only(table: dict[str, Any], *known: str, where: str = "") -> None:

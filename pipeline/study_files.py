@@ -29,7 +29,8 @@ def study_toml(study: Study) -> str:
         lines += _table(f"sources.{_key(name)}", settings)
     for stratum in study.strata:
         lines += _table("strata", asdict(stratum), array=True)
-    return "\n".join([*lines, *_table("labeling", study.labeling)])
+    lines += _table("labeling", study.labeling)
+    return "\n".join([*lines, *_table("package", {k: v for k, v in asdict(study.package).items() if v})])
 
 
 def _table(name: str, values: Mapping[str, Any], *, array: bool = False) -> Iterator[str]:
