@@ -19,6 +19,7 @@ from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError
 from sqlalchemy.orm import Session
 
 from db.errors import DatabaseError, StoppedEarly
+from db.summaries import renew_summaries
 
 BUSY_SECONDS = 10
 WRITER_LOCK = 0x6E616E6D  # "nanm": any constant, the same in every process
@@ -50,6 +51,7 @@ class Database:
             if session.get_bind().dialect.name == "postgresql":
                 session.execute(text("select pg_advisory_xact_lock(:lock)"), {"lock": WRITER_LOCK})
             yield session
+            renew_summaries(session)
 
     @contextmanager
     def exclusive(self, name: str) -> Iterator[None]:

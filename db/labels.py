@@ -11,9 +11,10 @@ import hashlib
 import json
 import uuid
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import fields
 from datetime import UTC, datetime
+from itertools import islice
 from typing import Any
 
 from sqlalchemy import (
@@ -35,14 +36,17 @@ from db.base import Base
 from db.crawls import Memory
 from db.label_states import Event, History
 from db.records import FinalLabel, Label
-from db.threads import Thread, ThreadStratum
+from db.summaries import ThreadSummary, renew_summaries, split_codes
+from db.threads import Thread
 
 KINDS = (
     "setup", "annotator", "codebook", "draw", "decision", "check", "adjudication", "import",
     "proposal", "resolution", "reveal", "reopen",
 )  # fmt: skip
 VERDICTS = ("valid", "invalid", "unsure", "parked", "withdrawn", "agree", "discard", "defer")
+LABELS = ("valid", "invalid")  # the verdicts that are labels
 DETAILS = "verdict = 'valid' or (fix_pattern is null and function is null)"
+ACTS = "kind <> 'import'"  # written out, or no database sees that the index of acts will do
 GENESIS = "0" * 64
 UNHASHED = frozenset(("id", "thread_id", "hash"))
 
@@ -67,6 +71,7 @@ class LabelEvent(Base):
         CheckConstraint("(verdict = 'invalid') = (reason is not null)", name="reason_of_invalid"),
         CheckConstraint(DETAILS, name="details_of_valid"),
         Index(None, "thread_url", "kind"),
+        Index("ix_label_event_acts", "thread_url", sqlite_where=text(ACTS), postgresql_where=text(ACTS)),
         Index(
             "uq_label_event_first",
             "origin",
@@ -105,18 +110,18 @@ class LabelEvent(Base):
 
 
 Counted = tuple[tuple[str, ...], Label, str, bool, bool]  # strata, label, how, simulated, active
+BATCH = 500  # threads at a time
 COLUMNS = [LabelEvent.__table__.c[field.name] for field in fields(Event)]
-EVENTFUL = (  # the URLs of threads that have more than one event, or one that is no import
-    select(LabelEvent.thread_url)
-    .where(LabelEvent.thread_url.is_not(None))
-    .group_by(LabelEvent.thread_url)
-    .having(or_(func.count() > 1, func.max(LabelEvent.kind) != "import"))
-)
-STRATA = (  # the strata of a thread, joined by commas in no order
-    select(func.aggregate_strings(ThreadStratum.stratum, ","))
-    .where(ThreadStratum.thread_id == Thread.id)
-    .scalar_subquery()
-    .label("strata")
+NAMES = [column.name for column in COLUMNS if column.name != "id"]
+FOLDED = select(LabelEvent.thread_url).where(text(ACTS), LabelEvent.thread_url.is_not(None))
+IMPORTED = (  # what `_imported` takes
+    ThreadSummary.verdict,
+    ThreadSummary.simulated,
+    ThreadSummary.strata,
+    ThreadSummary.reason,
+    ThreadSummary.root_cause,
+    ThreadSummary.fix_pattern,
+    ThreadSummary.function,
 )
 
 
@@ -131,40 +136,51 @@ def read_history(session: Session) -> History:
     return History(read_events(session))
 
 
+class Chain:
+    """The end of this database's own chain, which grows by every row that is linked to it."""
+
+    def __init__(self, session: Session) -> None:
+        self.origin = origin_of(session)
+        last = session.execute(
+            select(LabelEvent.sequence, LabelEvent.hash)
+            .where(LabelEvent.origin == self.origin)
+            .order_by(LabelEvent.sequence.desc())
+            .limit(1)
+        ).first()
+        self.sequence: int = last[0] if last else 0
+        self.hash: str = last[1] if last else GENESIS
+
+    def link(self, kind: str, thread: Thread | None, label: Label | None, **columns: Any) -> dict[str, Any]:
+        """Return the complete row of a new event; `columns` are LabelEvent's, `at` is now by default."""
+        row = dict.fromkeys(NAMES) | {"payload": {}, "simulated": False} | columns
+        row |= _label_columns(label) if label else {}
+        row |= {
+            "uid": uuid.uuid4().hex,
+            "origin": self.origin,
+            "sequence": self.sequence + 1,
+            "kind": kind,
+            "thread_id": thread.id if thread else None,
+            "thread_url": thread.url if thread else None,
+            "at": (row["at"] or datetime.now(UTC)).astimezone(UTC),
+            "previous_hash": self.hash,
+        }
+        self.sequence, self.hash = self.sequence + 1, digest_of(row)
+        return row | {"hash": self.hash}
+
+
 def append_event(
     session: Session,
     kind: str,
     *,
     thread: Thread | None = None,
     label: Label | None = None,
-    at: datetime | None = None,
     **columns: Any,
 ) -> Event:
     """Append one event to this database's own chain and return it; `columns` are LabelEvent's.
 
     A `label` sets the verdict and the four label columns.
     """
-    origin = origin_of(session)
-    last = session.execute(
-        select(LabelEvent.sequence, LabelEvent.hash)
-        .where(LabelEvent.origin == origin)
-        .order_by(LabelEvent.sequence.desc())
-        .limit(1)
-    ).first()
-    sequence, previous_hash = (last[0] + 1, last[1]) if last else (1, GENESIS)
-    row = dict.fromkeys(column.name for column in COLUMNS) | {"payload": {}, "simulated": False} | columns
-    row |= _label_columns(label) if label else {}
-    row |= {
-        "uid": uuid.uuid4().hex,
-        "origin": origin,
-        "sequence": sequence,
-        "kind": kind,
-        "thread_id": thread.id if thread else None,
-        "thread_url": thread.url if thread else None,
-        "at": (at or datetime.now(UTC)).astimezone(UTC),
-        "previous_hash": previous_hash,
-    }
-    return insert_event(session, row | {"hash": digest_of(row)})
+    return insert_event(session, Chain(session).link(kind, thread, label, **columns))
 
 
 def insert_event(session: Session, row: dict[str, Any]) -> Event:
@@ -208,96 +224,103 @@ def broken_links(events: Iterable[Event]) -> list[str]:
 
 
 def final_labels(session: Session, *, unchecked: bool = False, active: bool = False) -> list[FinalLabel]:
-    """Return the label of every thread that has a settled one, ordered by thread.
+    """Return what `each_final_label` yields, ordered by thread."""
+    found = each_final_label(session, unchecked=unchecked, active=active)
+    return sorted(found, key=lambda final: final.thread_id)
+
+
+def each_final_label(
+    session: Session, *, unchecked: bool = False, active: bool = False
+) -> Iterator[FinalLabel]:
+    """Yield the label of every thread that has a settled one, by URL, reading as it goes.
 
     Who wins: an adjudication that rests on the labels as they stand now; else the labels of the
     study's protocol where they are settled; else the imported label. `unchecked` adds, with `how`
     "unchecked", the rejections that one person made and the protocol has nobody check. `active`
     adds, marked so, the labels of threads that a model's uncertainty drew: for training, not for counting.
     """
-    history = _eventful_history(session)
-    found = [final for final in _folded_labels(session, history, unchecked) if active or not final.active]
-    for thread_id, url, *row in session.execute(_only_imported(Thread.id, Thread.url)):
-        found.append(FinalLabel(thread_id, url, *_imported(history, row)))
-    return sorted(found, key=lambda final: final.thread_id)
+    history = _folded_history(session)
+    url = Thread.url if session.get_bind().dialect.name == "sqlite" else Thread.url.collate("C")
+    query = _summaries(Thread.id, Thread.url, *IMPORTED).order_by(url)
+    query = query.where(or_(ThreadSummary.verdict.is_not(None), Thread.url.in_(FOLDED)))
+    for thread_id, thread_url, *row in session.execute(query, execution_options={"yield_per": BATCH}):
+        is_folded = thread_url in history.threads
+        counted = _folded(history, thread_url, row, unchecked) if is_folded else _imported(history, row)
+        final = counted and FinalLabel(thread_id, thread_url, *counted)
+        if final and (active or not final.active):
+            yield final
 
 
 def count_final_labels(session: Session, *, unchecked: bool = False) -> Counter[Counted]:
-    """Return how many threads `final_labels` gives the same values, those of active drawing among them.
+    """Return how many threads `each_final_label` gives the same values, those of active drawing among them.
 
-    The database counts the threads that have nothing but one import, which may be a million.
+    Threads that have imported labels and nothing else, which may be a million, are counted in SQL.
     """
-    history = _eventful_history(session)
-    folded = _folded_labels(session, history, unchecked)
-    counts = Counter(
-        (final.strata, final.label, final.how, final.simulated, final.active) for final in folded
-    )
-    rows = _only_imported().subquery()
-    for *row, count in session.execute(select(*rows.c, func.count()).group_by(*rows.c)):
-        counts[_imported(history, row)] += count
+    history = _folded_history(session)
+    folded = session.execute(_summaries(Thread.url, *IMPORTED).where(Thread.url.in_(FOLDED)))
+    outcomes = (_folded(history, url, row, unchecked) for url, *row in folded)
+    counts = Counter(counted for counted in outcomes if counted is not None)
+    imported = select(*IMPORTED, func.count()).where(ThreadSummary.verdict.is_not(None)).group_by(*IMPORTED)
+    for *row, count in session.execute(imported):
+        if counted := _imported(history, row):
+            counts[counted] += count
     return counts
 
 
-def _eventful_history(session: Session) -> History:
-    """Return what the events amount to, those of threads with one import and nothing else left out."""
-    wanted = or_(LabelEvent.thread_url.is_(None), LabelEvent.thread_url.in_(EVENTFUL))
+def _folded_history(session: Session) -> History:
+    """Return what the events amount to, those of threads with nothing but imported labels left out."""
+    renew_summaries(session)
+    wanted = or_(LabelEvent.thread_url.is_(None), LabelEvent.thread_url.in_(FOLDED))
     return History(Event(*row) for row in session.execute(select(*COLUMNS).where(wanted)))
 
 
-def _folded_labels(session: Session, history: History, unchecked: bool) -> list[FinalLabel]:
-    found = []
-    rows = select(Thread.id, Thread.url, STRATA).where(Thread.url.in_(EVENTFUL))
-    for thread_id, url, strata in session.execute(rows):
-        outcome = history.outcome(url)
-        if outcome.label is None or outcome.how is None or (outcome.how == "unchecked" and not unchecked):
-            continue
-        active, drawn = history.is_left_out(url), bool(history.threads[url].sample_draws)
-        counted = history.counted_strata(url) if drawn or active else _sorted_strata(strata)
-        final = FinalLabel(thread_id, url, counted, outcome.label, outcome.how, outcome.simulated, active)
-        found.append(final)
-    return found
+def _summaries(*columns: Any) -> Select[Any]:
+    return select(*columns).join_from(Thread, ThreadSummary, ThreadSummary.thread_id == Thread.id)
 
 
-def _only_imported(*columns: Any) -> Select[Any]:
-    """Select, after the columns given, what `_imported` takes, of each thread with one import alone."""
-    label = [LabelEvent.verdict, LabelEvent.reason, LabelEvent.root_cause, LabelEvent.fix_pattern]
-    return (
-        select(*columns, STRATA, LabelEvent.simulated, *label, LabelEvent.function)
-        .join_from(LabelEvent, Thread, Thread.url == LabelEvent.thread_url)
-        .where(LabelEvent.thread_url.not_in(EVENTFUL), LabelEvent.verdict.in_(("valid", "invalid")))
-    )
+def _folded(history: History, url: str, row: Sequence[Any], unchecked: bool) -> Counted | None:
+    """Return how a thread counts that has other events than imports; `row` holds IMPORTED."""
+    outcome = history.outcome(url)
+    if outcome.label is None or outcome.how is None or (outcome.how == "unchecked" and not unchecked):
+        return None
+    active, drawn = history.is_left_out(url), bool(history.threads[url].sample_draws)
+    strata = history.counted_strata(url) if drawn or active else split_codes(row[2])
+    return strata, outcome.label, outcome.how, outcome.simulated, active
 
 
-def _imported(history: History, row: Sequence[Any]) -> Counted:
-    strata, simulated, verdict, *details = row
+def _imported(history: History, row: Sequence[Any]) -> Counted | None:
+    """Return how a thread counts that has nothing but imported labels; `row` holds IMPORTED."""
+    verdict, simulated, strata, *details = row
     label = history.merged(Label(verdict == "valid", *details))
-    assert label is not None
-    return _sorted_strata(strata), label, "imported", simulated, False
+    return (split_codes(strata), label, "imported", simulated, False) if label and verdict in LABELS else None
 
 
 def import_final_labels(
     session: Session, labels: Iterable[tuple[Thread, Label]], *, simulated: bool = False, note: str = ""
 ) -> int:
     """Append one imported label for each thread that has no such label yet; return how many changed."""
-    history = read_history(session)
-    live = {url: thread.imported for url, thread in history.threads.items()}
-    changed = 0
-    for thread, label in labels:
-        known = live.get(thread.url)
-        if known is not None and known.label == label:
-            continue
-        live[thread.url] = append_event(
-            session,
-            "import",
-            thread=thread,
-            label=label,
-            supersedes=known.uid if known else None,
-            content_sha256=thread.content_sha256,
-            simulated=simulated,
-            payload={"note": note} if note else {},
-        )
-        changed += 1
+    chain, remaining, changed = Chain(session), iter(labels), 0
+    common = {"simulated": simulated, "payload": {"note": note} if note else {}}
+    while batch := list(islice(remaining, BATCH)):
+        live = _live_imports(session, [thread.url for thread, _ in batch])
+        rows = []
+        for thread, label in batch:
+            uid, known = live.get(thread.url, (None, None))
+            if known != label:
+                facts = common | {"supersedes": uid, "content_sha256": thread.content_sha256}
+                rows.append(chain.link("import", thread, label, **facts))
+                live[thread.url] = (rows[-1]["uid"], label)
+        if rows:
+            session.execute(insert(LabelEvent), rows)
+        changed += len(rows)
     return changed
+
+
+def _live_imports(session: Session, urls: Sequence[str]) -> dict[str, tuple[str | None, Label | None]]:
+    """Return the uid and the label of the live import of each thread that has one."""
+    query = select(*COLUMNS).where(LabelEvent.thread_url.in_(urls), LabelEvent.kind == "import")
+    threads = History(Event(*row) for row in session.execute(query)).threads
+    return {url: (event.uid, event.label) for url, thread in threads.items() if (event := thread.imported)}
 
 
 def _label_columns(label: Label) -> dict[str, Any]:
@@ -308,7 +331,3 @@ def _label_columns(label: Label) -> dict[str, Any]:
         "fix_pattern": label.fix_pattern,
         "function": label.function,
     }
-
-
-def _sorted_strata(joined: str | None) -> tuple[str, ...]:
-    return tuple(sorted(joined.split(","))) if joined else ()

@@ -7,6 +7,7 @@ from typing import Any
 import db.crawls
 import db.labels
 import db.proposals
+import db.summaries
 import db.threads  # noqa: F401  (registers the tables)
 from db.base import Base
 
@@ -16,6 +17,7 @@ VIEWS = {
     "matches": "Every keyword match with its thread and post.",
     "label_history": "Every act of labeling that is about a thread, in words; final labels follow from them.",
     "proposals": "What the model proposes for each thread now.",
+    "thread_summary_now": "What thread_summary has to be, worked out from the rows it is about.",
 }
 
 

@@ -12,6 +12,7 @@ from sqlalchemy.orm import Session
 from db.crawls import RawPayload
 from db.engine import Database
 from db.errors import DatabaseError
+from db.summaries import wrong_summaries
 from db.threads import Thread
 from pipeline.store import derive, to_record
 from pipeline.study import Study
@@ -26,6 +27,7 @@ def check_database(database: Database, study: Study) -> Iterator[str]:
             yield from _check_file(session)
         yield _check_payloads(session)
         yield _check_derived(session, study)
+        yield _check_summaries(session)
 
 
 def _check_file(session: Session) -> Iterator[str]:
@@ -73,3 +75,12 @@ def _check_derived(session: Session, study: Study) -> str:
             " run: nanmine db recompute"
         )
     return f"threads: {number} agree with the study's criteria"
+
+
+def _check_summaries(session: Session) -> str:
+    """Compare what the tables count with what it is derived from."""
+    if wrong := wrong_summaries(session):
+        raise DatabaseError(
+            f"what is counted of {wrong} threads is not what is stored of them; run: nanmine db recompute"
+        )
+    return "summaries: what the tables count is what is stored"

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from sqlalchemy import case, func, select
+from sqlalchemy import select, text
 from sqlalchemy.orm import Session
 
-from db.labels import LabelEvent, count_final_labels, final_labels, read_history
+from db.labels import ACTS, LabelEvent, count_final_labels, final_labels, read_history
 from db.records import FinalLabel, Label
-from db.threads import Criterion, Thread, ThreadStratum
+from db.summaries import Seen, count_threads
+from db.threads import Thread
 from pipeline.tables import OUTSIDE, Group, Groups
 
 BATCH = 500
@@ -52,11 +53,12 @@ class Material:
 def read_material(session: Session, *, everything: bool = False) -> Material:
     """Read the counts from a database; `everything` adds origins and months."""
     groups, active = read_groups(session, unchecked=True)
+    kinds = count_threads(session)
     return Material(
         groups=groups,
-        strata=_by_stratum(session),
-        sources=_by_source(session),
-        met=_criteria_met(session),
+        strata=seen_and_candidates((code, kind, n) for kind, n in kinds.items() for code in kind.strata),
+        sources=seen_and_candidates((kind.source, kind, n) for kind, n in kinds.items()),
+        met=_criteria_met(kinds),
         discarded=_discarded(session),
         active=active,
         origins=tuple(_origins(session, final_labels(session))) if everything else (),
@@ -85,28 +87,21 @@ def _group(strata: tuple[str, ...], label: Label, how: str, simulated: bool) -> 
     return Group(strata, label.valid, *details, how, simulated)
 
 
-CANDIDATES = func.sum(case((Thread.candidate, 1), else_=0))
+def seen_and_candidates(pairs: Iterable[tuple[str, Seen, int]]) -> dict[str, tuple[int, int]]:
+    """Return (seen, candidates) by name, given as (name, what the threads have in common, how many)."""
+    counts: defaultdict[str, list[int]] = defaultdict(lambda: [0, 0])
+    for name, kind, count in pairs:
+        counts[name][0] += count
+        counts[name][1] += count * kind.candidate
+    return {name: (seen, candidates) for name, (seen, candidates) in sorted(counts.items())}
 
 
-def _by_stratum(session: Session) -> dict[str, tuple[int, int]]:
-    query = select(ThreadStratum.stratum, func.count(), CANDIDATES)
-    rows = session.execute(
-        query.join(Thread, Thread.id == ThreadStratum.thread_id).group_by(ThreadStratum.stratum)
-    )
-    return {stratum: (seen, candidates) for stratum, seen, candidates in rows}
-
-
-def _by_source(session: Session) -> dict[str, tuple[int, int]]:
-    rows = session.execute(select(Thread.source, func.count(), CANDIDATES).group_by(Thread.source))
-    return {source: (seen, candidates) for source, seen, candidates in rows}
-
-
-def _criteria_met(session: Session) -> dict[tuple[str, str], int]:
-    query = select(Thread.source, Criterion.name, func.sum(case((Criterion.met, 1), else_=0)))
-    rows = session.execute(
-        query.join(Criterion, Criterion.thread_id == Thread.id).group_by(Thread.source, Criterion.name)
-    )
-    return {(source, name): count for source, name, count in rows}
+def _criteria_met(kinds: Mapping[Seen, int]) -> dict[tuple[str, str], int]:
+    counts: Counter[tuple[str, str]] = Counter()
+    for kind, count in kinds.items():
+        for name, met in kind.criteria:
+            counts[kind.source, name] += count * met
+    return dict(counts)
 
 
 def _discarded(session: Session) -> Counter[str]:
@@ -117,7 +112,8 @@ def _discarded(session: Session) -> Counter[str]:
 
 def discarded_threads(session: Session) -> dict[str, tuple[str, ...]]:
     """Return the threads of the study that were discarded after discussion by URL, with their strata."""
-    if session.scalar(select(LabelEvent.id).where(LabelEvent.verdict == "discard").limit(1)) is None:
+    discards = select(LabelEvent.id).where(text(ACTS), LabelEvent.verdict == "discard")
+    if session.scalar(discards.limit(1)) is None:
         return {}
     history = read_history(session)
     urls = sorted(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from sqlalchemy import func, select
@@ -10,9 +11,10 @@ from sqlalchemy.orm import Session
 
 from db.crawls import Crawl, CrawlRun, FrontierEntry, ListedUrl
 from db.proposals import Proposal
-from db.threads import Criterion, Thread, ThreadStratum
-from pipeline.material import read_groups
-from pipeline.study import Study
+from db.summaries import Seen, count_threads
+from db.threads import ThreadStratum
+from pipeline.material import read_groups, seen_and_candidates
+from pipeline.study import Stratum, Study
 from pipeline.tables import Groups
 
 
@@ -22,16 +24,19 @@ def read_status(session: Session, study: Study) -> dict[str, Any]:
     `active` labels, of threads that a model's uncertainty drew, are in no other count.
     `criteria` of a stratum is the funnel: how many threads meet each criterion and all before it.
     """
-    total = select(func.count()).select_from(Thread)
     groups, active = read_groups(session)
+    kinds, proposed = count_threads(session), _proposed(session)
     return {
         "study": study.name,
-        "threads": session.scalar(total),
-        "candidates": session.scalar(total.where(Thread.candidate)),
+        "threads": sum(kinds.values()),
+        "candidates": sum(count for kind, count in kinds.items() if kind.candidate),
         "labels": _labels(groups) | {"active": active},
         "proposals": session.scalar(select(func.count(func.distinct(Proposal.thread_id)))),
-        "sources": _per_source(session),
-        "strata": {stratum.code: _stratum(session, study, stratum.code, groups) for stratum in study.strata},
+        "sources": _per_source(kinds),
+        "strata": {
+            stratum.code: _stratum(study, stratum, kinds, groups) | {"proposals": proposed[stratum.code]}
+            for stratum in study.strata
+        },
         "listed": _listed(session),
         "unfinished": _unfinished(session),
         "last_runs": _last_runs(session),
@@ -45,44 +50,40 @@ def _labels(groups: Groups) -> dict[str, int]:
     return {"final": final, "valid": valid, "not_valid": final - valid, "simulated": simulated}
 
 
-def _per_source(session: Session) -> dict[str, Any]:
-    rows = session.execute(
-        select(Thread.source, func.count(), func.count().filter(Thread.candidate))
-        .group_by(Thread.source)
-        .order_by(Thread.source)
-    )
-    return {source: {"threads": threads, "candidates": candidates} for source, threads, candidates in rows}
-
-
-def _stratum(session: Session, study: Study, code: str, groups: Groups) -> dict[str, Any]:
-    member = select(ThreadStratum.thread_id).where(ThreadStratum.stratum == code)
-    threads = select(func.count()).select_from(Thread).where(Thread.id.in_(member))
-    own = {key: count for key, count in groups.items() if code in key.strata}
-    proposed = select(func.count(func.distinct(Proposal.thread_id))).where(Proposal.thread_id.in_(member))
-    number = session.scalar(threads) or 0
+def _per_source(kinds: Mapping[Seen, int]) -> dict[str, Any]:
+    counts = seen_and_candidates((kind.source, kind, count) for kind, count in kinds.items())
     return {
-        "quota": study.stratum(code).quota,
-        "threads": number,
-        "criteria": _funnel(session, study, code, number),
-        "candidates": session.scalar(threads.where(Thread.candidate)),
-        "labels": _labels(own),
-        "proposals": session.scalar(proposed),
+        source: {"threads": seen, "candidates": candidates} for source, (seen, candidates) in counts.items()
     }
 
 
-def _funnel(session: Session, study: Study, code: str, threads: int) -> dict[str, int]:
-    """Return how many of a stratum's threads are left after each criterion, in the study's order."""
-    names = study.criteria.get(study.sources[study.stratum(code).source].service, ())
-    missed = (
-        select(Criterion.thread_id, Criterion.name)
-        .join(ThreadStratum, ThreadStratum.thread_id == Criterion.thread_id)
-        .where(ThreadStratum.stratum == code, ~Criterion.met)
-    )
-    first: dict[int, int] = {}
-    for thread_id, name in session.execute(missed):
-        first[thread_id] = min(first.get(thread_id, len(names)), names.index(name))
-    lost = Counter(first.values())
-    return {name: threads - sum(lost[at] for at in range(index + 1)) for index, name in enumerate(names)}
+def _stratum(study: Study, stratum: Stratum, kinds: Mapping[Seen, int], groups: Groups) -> dict[str, Any]:
+    own = {kind: count for kind, count in kinds.items() if stratum.code in kind.strata}
+    names = study.criteria.get(study.sources[stratum.source].service, ())
+    return {
+        "quota": stratum.quota,
+        "threads": sum(own.values()),
+        "criteria": _funnel(own, names),
+        "candidates": sum(count for kind, count in own.items() if kind.candidate),
+        "labels": _labels({key: count for key, count in groups.items() if stratum.code in key.strata}),
+    }
+
+
+def _funnel(kinds: Mapping[Seen, int], names: Sequence[str]) -> dict[str, int]:
+    """Return how many threads are left after each criterion, in the order of `names`."""
+    left = dict(kinds)
+    funnel = {}
+    for name in names:
+        left = {kind: count for kind, count in left.items() if (name, False) not in kind.criteria}
+        funnel[name] = sum(left.values())
+    return funnel
+
+
+def _proposed(session: Session) -> Counter[str]:
+    """Count the threads with a proposal by stratum."""
+    query = select(ThreadStratum.stratum, func.count(func.distinct(Proposal.thread_id)))
+    rows = query.join_from(Proposal, ThreadStratum, ThreadStratum.thread_id == Proposal.thread_id)
+    return Counter(dict(session.execute(rows.group_by(ThreadStratum.stratum)).tuples().all()))
 
 
 def _listed(session: Session) -> dict[str, int]:

@@ -21,6 +21,7 @@ from sqlalchemy.orm import Session
 from db.crawls import ListedUrl, Memory, Provenance
 from db.engine import Database
 from db.search import index_threads, unindex_threads
+from db.summaries import rebuild_summaries
 from db.threads import Criterion, KeywordMatch, Post, Thread, ThreadStratum
 from pipeline.records import PostRecord, ThreadRecord
 from pipeline.study import Study
@@ -101,6 +102,8 @@ def recompute(database: Database, study: Study) -> Counts:
             rows = session.scalars(select(Thread).where(Thread.id.in_(ids[start : start + 500])))
             threads = [(to_record(row), row.raw_payload_id) for row in rows]
             total.add(upsert_threads(session, study, threads, author_key(session)))
+    with database.writing() as session:
+        rebuild_summaries(session)
     return total
 
 

@@ -119,12 +119,3 @@ def test_the_status_counts_imported_labels(some_threads: Database, study: Study)
     assert found["labels"] == {"final": 3, "valid": 2, "not_valid": 1, "simulated": 0, "active": 0}
     for code, stratum in found["strata"].items():
         assert stratum["labels"]["final"] == sum(code in final.strata for final in labels)
-
-
-def test_an_index_finds_the_threads_with_more_than_an_import(labelled: Database) -> None:
-    """The events of each thread are counted from an index alone."""
-    with labelled.reading() as session:
-        plan = session.execute(
-            text("explain query plan select thread_url, max(kind) from label_event group by thread_url")
-        ).all()
-    assert "COVERING INDEX ix_label_event_thread_url_kind" in str(plan)

@@ -16,6 +16,7 @@ KINDS = (
     "proposal", "resolution", "reveal", "reopen",
 )  # fmt: skip
 VERDICTS = ("valid", "invalid", "unsure", "parked", "withdrawn", "agree", "discard", "defer")
+ACTS = sa.text("kind <> 'import'")
 FIRST = sa.text("supersedes is null and kind in ('decision', 'check')")
 JUDGES_OWN = """
     exists (select 1 from label_event as other
@@ -71,6 +72,9 @@ def upgrade() -> None:
         ),
     )
     op.create_index(op.f("ix_label_event_thread_url_kind"), "label_event", ["thread_url", "kind"])
+    op.create_index(
+        "ix_label_event_acts", "label_event", ["thread_url"], sqlite_where=ACTS, postgresql_where=ACTS
+    )
     op.create_index(
         "uq_label_event_first",
         "label_event",
