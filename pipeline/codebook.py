@@ -20,12 +20,16 @@ from pipeline.errors import StudyError
 
 @dataclass(frozen=True, slots=True)
 class Reason:
-    """Why a thread is not a valid bug of the study; `key` chooses it in the annotation screen."""
+    """Why a thread is not a valid bug of the study; `key` chooses it in the annotation screen.
+
+    `step` is when it is decided: a reason of step 2 is given only where none of step 1 holds.
+    """
 
     code: str
     name: str
     definition: str
     key: str = ""
+    step: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +100,16 @@ class Codebook:
     def reason_codes(self) -> tuple[str, ...]:
         """The codes of the reasons, in codebook order."""
         return tuple(reason.code for reason in self.reasons)
+
+    @cached_property
+    def steps(self) -> tuple[int, ...]:
+        """The steps in which validity is decided, in order: those of the reasons, and at least one."""
+        return tuple(sorted({reason.step for reason in self.reasons})) or (1,)
+
+    def failed_step(self, reason: str | None) -> int:
+        """Return the position in `steps` at which `reason` rules a thread out: the first if it is unknown."""
+        steps = {one.code: self.steps.index(one.step) for one in self.reasons}
+        return steps.get(reason or "", 0)
 
     def cause(self, code: str) -> Cause:
         """Return the root cause with `code`; KeyError if there is none."""

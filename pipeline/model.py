@@ -1,19 +1,21 @@
-"""The model: one linear head for validity, one for the root cause, and shares for the fix patterns.
+"""The model: linear heads for validity and for the root cause, and shares for the fix patterns.
 
-Each head starts from the cues of the codebook and learns from labels what they miss; how much it
-may learn, and how sure it may sound, is chosen by cross-validation within its own training set.
+Validity is decided in steps (is it the symptom? is it settled?), each with log-odds of its own, and
+a thread is valid if it passes all of them. Each head starts from the cues of the codebook and learns
+from labels what they miss; how much it may learn, and how sure it may sound, is chosen by
+cross-validation within its own training set.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from typing import Any
 
 import numpy as np
 from scipy.optimize import minimize_scalar
-from scipy.special import log_softmax, softmax
+from scipy.special import expit, log_softmax, softmax
 from sklearn.model_selection import StratifiedGroupKFold
 from threadpoolctl import threadpool_limits
 
@@ -26,8 +28,10 @@ from pipeline.rules import Rules
 from pipeline.weighting import Space, Weighting
 
 SEED = 20220731
-PENALTIES = (0.1, 0.3, 1.0, 3.0)
+PENALTIES = (3.0, 1.0, 0.3, 0.1)  # the most cautious first
+FIRST_PENALTY = 0.3  # with which the trust is chosen
 TRUSTS = (1.0, 0.6, 0.3, 0.0)  # how much of the cues' opinion a head starts from
+HEAT = 0.2  # standard deviation of the temperature's logarithm before any row is seen
 INNER_FOLDS = 3
 FIX_SMOOTHING = 1.0
 CUE_FIX = 0.6  # what one cue of a fix pattern adds to its log-odds
@@ -36,7 +40,7 @@ CHUNK = 4_000  # rows scored at a time
 
 @dataclass(frozen=True, eq=False)
 class Head:
-    """A linear head: weights of the known columns, facts and cues, and an intercept, for k classes."""
+    """A linear head: weights of the known columns, facts and cues, and an intercept, for k log-odds."""
 
     text: np.ndarray[Any, np.dtype[np.float32]]
     facts: Floats
@@ -44,7 +48,7 @@ class Head:
     intercept: Floats
 
     def rest(self, features: Features) -> Floats:
-        """Return the log-odds of each class (n × k) that facts and cues give, with the intercept."""
+        """Return the log-odds (n × k) that facts and cues give, with the intercept."""
         return np.asarray(features.facts @ self.facts + features.cues @ self.cues + self.intercept)
 
 
@@ -59,7 +63,10 @@ class Choice:
 
 @dataclass(frozen=True, eq=False)
 class Model:
-    """A whole model; `fixes` maps each cause to the share of each of its fix patterns."""
+    """A whole model: `valid` gives the log-odds of passing each step, `cause` those of each cause.
+
+    `fixes` maps each cause to the share of each of its fix patterns.
+    """
 
     weighting: Weighting
     valid: Head
@@ -82,26 +89,20 @@ class Model:
     def _predict(self, features: Features) -> tuple[Floats, Floats]:
         text = self.weighting.transform(features.counts) @ self._text
         k = self.valid.intercept.size
-        valid = softmax(text[:, :k] + self.valid.rest(features), axis=1)[:, 1]
+        valid = expit(text[:, :k] + self.valid.rest(features)).prod(axis=1)
         return np.asarray(valid), np.asarray(softmax(text[:, k:] + self.cause.rest(features), axis=1))
 
 
 def rules_model(rules: Rules) -> Model:
     """Return the model before any label: the cues alone."""
     weighting = Weighting(np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.float32))
-    valid, cause = _rules_head(valid_prior(rules)), _rules_head(rules.cause_weights)
+    valid, cause = _rules_head(rules.valid_weights), _rules_head(rules.cause_weights)
     return Model(weighting, valid, cause, fix_shares((), rules.codebook), {})
 
 
 def _rules_head(cues: Floats, columns: int = 0) -> Head:
     k = cues.shape[1]
     return Head(np.zeros((columns, k), dtype=np.float32), np.zeros((len(FACTS), k)), cues, np.zeros(k))
-
-
-def valid_prior(rules: Rules) -> Floats:
-    """Return what each cue adds to the log-odds of (not valid, valid)."""
-    half = rules.valid_weights[:, 0] / 2
-    return np.stack([-half, half], axis=1)
 
 
 @dataclass(frozen=True, eq=False)
@@ -125,65 +126,94 @@ class Examples:
         valid = np.array([int(label.valid) for label in self.labels], dtype=int)
         return valid, np.array([numbers.get(label.root_cause or "", -1) for label in self.labels], dtype=int)
 
+    def passed(self, codebook: Codebook) -> Any:
+        """Return how many steps of validity each thread passed (n): all of them if it is valid."""
+        every = len(codebook.steps)
+        return np.array(
+            [every if label.valid else codebook.failed_step(label.reason) for label in self.labels], dtype=int
+        )
+
 
 def train(
     examples: Examples, rules: Rules, *, settings: dict[str, float] | None = None, seed: int = SEED
 ) -> Model:
-    """Fit both heads; `settings` of an earlier model spare the cross-validation within."""
+    """Fit every head; `settings` of an earlier model spare the cross-validation within."""
     if not len(examples):
         return rules_model(rules)
-    settings = settings if settings and "valid_penalty" in settings else {}
     with threadpool_limits(1):
         space = Space.fit(examples.features, seed)
-        valid, causes = examples.targets(rules.codebook)
-        everything = np.arange(len(examples))
-        named = np.flatnonzero(causes >= 0)
-        known = (_chosen(settings, "valid"), _chosen(settings, "cause"))
-        first, choice = _fit(space, examples, valid, everything, valid_prior(rules), known[0], seed)
-        second, other = _fit(space, examples, causes, named, rules.cause_weights, known[1], seed)
-    chosen = {f"valid_{name}": value for name, value in asdict(choice).items()}
-    chosen |= {f"cause_{name}": value for name, value in asdict(other).items()}
-    return Model(space.weighting, first, second, fix_shares(examples.labels, rules.codebook), chosen)
+        chosen: dict[str, float] = {}
+        steps = []
+        for name, task in _tasks(examples, rules):
+            known = _known(settings or {}, name)
+            head, choice = _fit(space, examples, task, known, seed)
+            chosen |= {f"{name}_{field}": value for field, value in asdict(choice).items()}
+            steps.append(head)
+    *valid, cause = steps
+    fixes = fix_shares(examples.labels, rules.codebook)
+    return Model(space.weighting, _odds(valid), cause, fixes, chosen)
 
 
-def _chosen(settings: dict[str, float], name: str) -> Choice | None:
-    if not settings:
-        return None
-    return Choice(*(settings[f"{name}_{field}"] for field in ("penalty", "trust", "temperature")))
+@dataclass(frozen=True, eq=False)
+class Task:
+    """What one head learns: the class (n) of each row asked (indices), and the cues' opinion (cues × k)."""
+
+    classes: Any
+    rows: Any
+    cues: Floats
+
+
+def _tasks(examples: Examples, rules: Rules) -> Iterator[tuple[str, Task]]:
+    """Yield the task of each step of validity, and last that of the root cause, each with its name."""
+    passed = examples.passed(rules.codebook)
+    for number, weights in enumerate(rules.valid_weights.T):
+        opinion = np.outer(weights, (-0.5, 0.5))
+        yield f"valid_{number + 1}", Task(passed > number, np.flatnonzero(passed >= number), opinion)
+    _, causes = examples.targets(rules.codebook)
+    yield "cause", Task(causes, np.flatnonzero(causes >= 0), rules.cause_weights)
+
+
+def _odds(steps: Sequence[Head]) -> Head:
+    """Return heads of two classes each as one head: for each, the log-odds of the second class."""
+    text, facts, cues, intercept = (
+        np.stack([getattr(head, part)[..., 1] - getattr(head, part)[..., 0] for head in steps], axis=-1)
+        for part in ("text", "facts", "cues", "intercept")
+    )
+    return Head(text, facts, cues, intercept)
+
+
+def _known(settings: dict[str, float], name: str) -> Choice | None:
+    fields = [f"{name}_{field}" for field in ("penalty", "trust", "temperature")]
+    return Choice(*(settings[field] for field in fields)) if fields[0] in settings else None
 
 
 def _fit(
-    space: Space,
-    examples: Examples,
-    targets: Any,
-    rows: Any,
-    cue_weights: Floats,
-    chosen: Choice | None,
-    seed: int,
+    space: Space, examples: Examples, task: Task, chosen: Choice | None, seed: int
 ) -> tuple[Head, Choice]:
-    """Fit one head on some rows; without any row it keeps to the cues."""
-    own = examples.take(rows)
-    if not len(own):
-        return _rules_head(cue_weights, len(space.weighting.columns)), chosen or Choice()
-    prior = own.features.cues @ cue_weights
-    coordinates = space.coordinates[rows]
-    labels = targets[rows]
+    """Fit one head; without any row it keeps to the cues."""
+    if not len(task.rows):
+        return _rules_head(task.cues, len(space.weighting.columns)), chosen or Choice()
+    own = examples.take(task.rows)
+    prior = own.features.cues @ task.cues
+    coordinates = space.coordinates[task.rows]
+    labels = task.classes[task.rows].astype(int)
     choice = chosen or _choose(coordinates, labels, prior, own.groups, seed)
-    fitted = PriorLogistic(cue_weights.shape[1], choice.penalty).fit(
-        coordinates, labels, choice.trust * prior
-    )
+    fitted = PriorLogistic(prior.shape[1], choice.penalty).fit(coordinates, labels, choice.trust * prior)
     text, facts, cues = space.weights(fitted.weights_ / choice.temperature)
-    cues = cues + choice.trust * cue_weights / choice.temperature
+    cues = cues + choice.trust * task.cues / choice.temperature
     return Head(text.astype(np.float32), facts, cues, fitted.intercept_ / choice.temperature), choice
 
 
 def _choose(coordinates: Floats, labels: Any, prior: Floats, groups: Any, seed: int) -> Choice:
-    """Return what makes the smallest loss on rows left out: first the trust, then the penalty."""
+    """Return the trust, the penalty and the temperature by the loss on rows left out.
+
+    Where several do about as well the cues keep their trust, and the weights stay small.
+    """
     folds = inner_folds(labels, groups, seed)
     if not folds:
         return Choice()
 
-    def tried(penalty: float, trust: float) -> tuple[float, Choice]:
+    def tried(penalty: float, trust: float) -> tuple[Floats, Choice]:
         scores = np.zeros_like(prior)
         for known, unseen in folds:
             model = PriorLogistic(prior.shape[1], penalty).fit(
@@ -191,10 +221,21 @@ def _choose(coordinates: Floats, labels: Any, prior: Floats, groups: Any, seed: 
             )
             scores[unseen] = model.decision_function(coordinates[unseen], trust * prior[unseen])
         temperature = _temperature(scores, labels)
-        return round(_log_loss(scores / temperature, labels), 6), Choice(penalty, trust, temperature)
+        return _log_losses(scores / temperature, labels), Choice(penalty, trust, temperature)
 
-    trust = min((tried(0.3, trust) for trust in TRUSTS), key=lambda found: found[0])[1].trust
-    return min((tried(penalty, trust) for penalty in PENALTIES), key=lambda found: found[0])[1]
+    trust = _most_cautious([tried(FIRST_PENALTY, trust) for trust in TRUSTS]).trust
+    return _most_cautious([tried(penalty, trust) for penalty in PENALTIES])
+
+
+def _most_cautious(trials: Sequence[tuple[Floats, Choice]]) -> Choice:
+    """Return the first choice whose losses (n) are within one standard error of the best one's."""
+    best = min((losses for losses, _ in trials), key=np.mean)
+    worse = [losses - best for losses, _ in trials]
+    return next(
+        choice
+        for more, (_, choice) in zip(worse, trials, strict=True)
+        if more.mean() <= more.std() / np.sqrt(len(more))
+    )
 
 
 def inner_folds(labels: Any, groups: Any, seed: int) -> list[tuple[Any, Any]]:
@@ -215,14 +256,17 @@ def quiet_split(splitter: Any, labels: Any, groups: Any) -> list[tuple[Any, Any]
 
 
 def _temperature(scores: Floats, labels: Any) -> float:
+    """Return what to divide log-odds by; few rows leave it near 1."""
     found = minimize_scalar(
-        lambda log: _log_loss(scores / np.exp(log), labels), bounds=(-0.7, 1.4), method="bounded"
+        lambda log: _log_losses(scores / np.exp(log), labels).sum() + (log / HEAT) ** 2 / 2,
+        bounds=(-0.7, 1.4),
+        method="bounded",
     )
     return float(np.exp(found.x))
 
 
-def _log_loss(scores: Floats, labels: Any) -> float:
-    return float(-log_softmax(scores, axis=1)[np.arange(len(labels)), labels].mean())
+def _log_losses(scores: Floats, labels: Any) -> Floats:
+    return np.asarray(-log_softmax(scores, axis=1)[np.arange(len(labels)), labels])
 
 
 def fix_shares(labels: Sequence[Label], codebook: Codebook) -> dict[str, dict[str, float]]:

@@ -223,7 +223,7 @@ def evidence(model: Model, hits: Sequence[Hit], causes: Floats) -> list[dict[str
     """
     first = int(np.argmax(causes))
     for_cause = model.cause.cues[:, first] - model.cause.cues @ causes
-    for_valid = model.valid.cues[:, 1] - model.valid.cues[:, 0]
+    for_valid = model.valid.cues.sum(axis=1)
     weights: dict[tuple[str, int], float] = {}
     for hit in hits:
         weight = float(max(for_cause[hit.cue], for_valid[hit.cue], -for_valid[hit.cue], key=abs))

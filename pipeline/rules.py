@@ -58,15 +58,20 @@ class Rules:
     @cached_property
     def cause_weights(self) -> Array:
         """The weight of each cue for each cause (cues × causes)."""
-        return self._weights({code: (n, 1.0) for n, code in enumerate(self.codebook.cause_codes)})
+        columns = {code: (number, 1.0) for number, code in enumerate(self.codebook.cause_codes)}
+        return self._weights(columns, len(columns))
 
     @cached_property
     def valid_weights(self) -> Array:
-        """The weight of each cue for validity (cues × 1): for `valid`, and against it for the reasons."""
-        return self._weights({VALID: (0, 1.0), **dict.fromkeys(self.codebook.reason_codes, (0, -1.0))})
+        """The weight of each cue for passing each step of validity (cues × steps).
 
-    def _weights(self, columns: Mapping[str, tuple[int, float]]) -> Array:
-        weights = np.zeros((len(self.cues), 1 + max(column for column, _ in columns.values())))
+        A cue for `valid` speaks for the first step, one for a reason against the step of that reason.
+        """
+        reasons = {code: (self.codebook.failed_step(code), -1.0) for code in self.codebook.reason_codes}
+        return self._weights({VALID: (0, 1.0), **reasons}, len(self.codebook.steps))
+
+    def _weights(self, columns: Mapping[str, tuple[int, float]], size: int) -> Array:
+        weights = np.zeros((len(self.cues), size))
         for number, cue in enumerate(self.cues):
             if cue.target in columns:
                 column, sign = columns[cue.target]

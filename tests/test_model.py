@@ -39,6 +39,20 @@ def test_before_any_label_the_cues_propose() -> None:
     ) == pytest.approx(1)
 
 
+def test_a_thread_is_valid_if_it_passes_every_step() -> None:
+    """Each step learns from the threads that came to it, and the chance of all steps is proposed."""
+    codebook = toy_codebook("[[reasons]]\ncode='open'\nname='o'\ndefinition='x'\nstep=2\n")
+    examples = toy_examples(120, codebook)
+    labels = tuple(Label(False, "open") if label.root_cause == "C" else label for label in examples.labels)
+    examples = Examples(examples.features, labels, examples.groups)
+    assert set(examples.passed(codebook)) == {0, 1, 2}
+    model = train(examples, Rules(codebook))
+    valid, _ = model.predict(extract([toy_document(900 + n, "A") for n in range(8)], Rules(codebook))[0])
+    unsettled, _ = model.predict(extract([toy_document(900 + n, "C") for n in range(8)], Rules(codebook))[0])
+    assert model.valid.intercept.shape == (2,)
+    assert unsettled.max() < 0.5 < valid.min()
+
+
 @pytest.mark.parametrize(
     "labels", [[], [Label(True, None, "A")], [Label(False, "noise")], [Label(False, "noise")] * 6]
 )

@@ -84,6 +84,18 @@ def test_reasons_speak_against_validity_and_an_empty_pattern_always_holds() -> N
     assert np.array_equal(rules.cause_weights, [[0, 0], [0, 0], [0, 3]])
 
 
+def test_a_reason_speaks_against_its_own_step_only() -> None:
+    """A cue for a reason of step 2 leaves the odds of step 1 alone; one below 0 speaks for passing."""
+    later = "[[reasons]]\ncode = 'open'\nname = 'Open'\ndefinition = 'Not settled.'\nstep = 2\n"
+    cues = (
+        "[[cues]]\nfor = 'open'\nweight = -2\npatterns = ['fixed']\n"
+        "[[cues]]\nfor = 'noise'\nweight = 1\npatterns = ['log']\n"
+        "[[cues]]\nfor = 'valid'\nweight = 3\npatterns = ['nan']"
+    )
+    rules = rules_with(later + cues)
+    assert rules.valid_weights.tolist() == [[0, 2], [-1, 0], [3, 0]]
+
+
 def test_channels_keep_code_logs_answers_and_contexts_apart() -> None:
     """Each piece of a thread stands in the channel that it belongs to."""
     posts = [
