@@ -210,6 +210,7 @@ ATTEMPTS = [
     ["export", "--annotators"], ["export", "--format", "label-studio"], ["export", "--format", "doccano"],
     ["export", "--format", "csv", "--annotators"], ["stale", "--json"], ["proposals", "--json"],
     ["reveal", "1"], ["reaffirm", "1"], ["reopen", "1"], ["verify"], ["draw"], ["undo", "1"],
+    ["next", "--order", "uncertain"], ["draw", "--order", "uncertain"],
     ["bundle", "out", "/dev/stdout"], ["tui"],
 ]  # fmt: skip
 

@@ -8,8 +8,6 @@ import random
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -21,16 +19,16 @@ from sqlalchemy.exc import IntegrityError
 
 from db.engine import Database, open_database
 from db.errors import NanmineError, NothingToDo, RefusedByProtocol, UsageError
-from db.label_states import SETTLED, History
-from db.labels import append_event, broken_links, final_labels, read_events, read_history
+from db.label_states import SETTLED
+from db.labels import append_event, broken_links, final_labels, read_events
 from db.records import FinalLabel, Label
-from db.threads import Post, Thread, ThreadStratum
-from labeling.adjudicating import adjudicate, disputes, next_dispute
-from labeling.bundle import BundleReport, bundle_lines, merge_bundle
+from db.threads import Thread, ThreadStratum
+from labeling.adjudicating import adjudicate, disputes
+from labeling.bundle import bundle_lines, merge_bundle
 from labeling.checking import check, next_check
 from labeling.codebooks import codebook_digest
 from labeling.deciding import Notes, decide, decide_unsure, reaffirm, reopen, undo
-from labeling.desk import Desk, at_desk
+from labeling.desk import Desk
 from labeling.drawing import POOL, draw_key, pool
 from labeling.people import add_annotator, remove_annotator
 from labeling.queue import next_thread
@@ -49,101 +47,7 @@ from pipeline.codebook import to_codebook
 from pipeline.errors import InputError, StudyError
 from pipeline.reliability import agreement_of
 from pipeline.study import Study
-
-VALID, OTHER, INVALID = (
-    Label(True, root_cause="IR"),
-    Label(True, root_cause="GE"),
-    Label(False, reason="not-a-bug"),
-)
-STRATA = ("TI", "TP", "PI", "PP")
-
-
-def small(study: Study, quota: int = 3, **labeling: object) -> Study:
-    """Return the bundled study with small quotas, no pilot unless asked for, and these choices."""
-    strata = tuple(replace(stratum, quota=quota) for stratum in study.strata)
-    return replace(study, strata=strata, labeling={"seed": 7, "pilot_size": 0, "batch": 4, **labeling})
-
-
-def fill(database: Database, per_stratum: int = 6, strata: tuple[str, ...] = STRATA, first: int = 0) -> None:
-    """Put candidates into each stratum, numbered from `first`."""
-    with database.writing() as session:
-        for stratum, number in itertools.product(strata, range(first, first + per_stratum)):
-            thread = made_thread(f"o/{stratum}#{number}")
-            thread.strata = [ThreadStratum(stratum=stratum)]
-            session.add(thread)
-
-
-def made_thread(name: str) -> Thread:
-    """Return a candidate with one post."""
-    post = Post(
-        position=0,
-        role="opening",
-        external_id="0",
-        accepted=False,
-        body="The loss is nan.",
-        body_format="text",
-    )
-    return Thread(
-        source="github", external_id=name, url=f"https://example.test/{name}", kind="issue", title=name,
-        tags=[], libraries=[], accepted=True, n_posts=2, candidate=True, content_sha256="0" * 64,
-        posts=[post],
-    )  # fmt: skip
-
-
-class Lab:
-    """A database, a study, and desks to sit down at."""
-
-    def __init__(self, database: Database, study: Study) -> None:
-        self.database, self.study = database, study
-        with self.desk() as desk:
-            for handle, role in (
-                ("ada", "annotator"),
-                ("bo", "annotator"),
-                ("cy", "adjudicator"),
-                ("di", "lead"),
-            ):
-                strata = {"ada": ("TI", "TP"), "bo": ("PI", "PP")}.get(handle, ())
-                add_annotator(
-                    desk, handle, role, strata if not desk.protocol.is_blind else (), simulated=True
-                )
-
-    @contextmanager
-    def desk(self, handle: str | None = None) -> Iterator[Desk]:
-        """Sit down for one transaction."""
-        with at_desk(self.database, self.study, handle) as desk:
-            yield desk
-
-    def history(self) -> History:
-        """Read everything that happened."""
-        with self.database.reading() as session:
-            return read_history(session)
-
-    def label_all(self, handle: str, choose: Callable[[str], Label | None]) -> int:
-        """Label what `next` gives until it gives nothing; None stands for unsure."""
-        for number in itertools.count():
-            try:
-                with self.desk(handle) as desk:
-                    thread = next_thread(desk)
-                    label = choose(thread.url)
-                    if label is None:
-                        decide_unsure(desk, thread)
-                    else:
-                        decide(desk, thread, label)
-            except NothingToDo:
-                return number
-        raise AssertionError
-
-    def settle(self, choose: Callable[[str], Label | None]) -> None:
-        """Adjudicate everything; None discards."""
-        while True:
-            try:
-                with self.desk("cy") as desk:
-                    thread = next_dispute(desk)
-                    label = choose(thread.url)
-                    outcome = "label" if label else "discard"
-                    adjudicate(desk, thread, outcome, label, rationale="they differ", difficulty="edge_case")
-            except NothingToDo:
-                return
+from tests.label_lab import INVALID, OTHER, STRATA, VALID, Lab, copy_of, fill, made_thread, merge_into, small
 
 
 @pytest.fixture
@@ -649,32 +553,18 @@ def test_20_undo_never_crosses_an_adjudication(faithful: Lab) -> None:
 
 def test_21_bundles_merge_as_sets(faithful: Lab, tmp_path: Path, study: Study) -> None:
     """Merging twice changes nothing, and both directions end with the same events and the same states."""
-    other = _copy(faithful, tmp_path / "other.db")
+    other = copy_of(faithful, tmp_path / "other.db")
     faithful.label_all("ada", lambda _: VALID)
     other.label_all("bo", lambda _: OTHER)
     for source, target in ((faithful, other), (other, faithful), (faithful, other)):
-        _merge(source, target, tmp_path)
+        merge_into(source, target, tmp_path)
     here, there = faithful.history(), other.history()
     assert {event.uid for event in here.events} == {event.uid for event in there.events}
     assert {url: here.outcome(url).state for url in here.threads} == {
         url: there.outcome(url).state for url in there.threads
     }
-    assert _merge(faithful, other, tmp_path).added == 0
+    assert merge_into(faithful, other, tmp_path).added == 0
     other.database.close()
-
-
-def _copy(lab: Lab, path: Path) -> Lab:
-    """Return a lab on a second machine: the same threads, labels of its own."""
-    database = open_database(f"sqlite:///{path}")
-    fill(database)
-    return Lab(database, lab.study)
-
-
-def _merge(source: Lab, target: Lab, folder: Path) -> BundleReport:
-    with source.database.reading() as session:
-        (folder / "bundle.jsonl").write_text("\n".join(bundle_lines(session)))
-    with target.database.writing() as session:
-        return merge_bundle(session, folder / "bundle.jsonl")
 
 
 def test_21_labels_wait_for_their_threads(faithful: Lab, tmp_path: Path) -> None:
@@ -685,7 +575,7 @@ def test_21_labels_wait_for_their_threads(faithful: Lab, tmp_path: Path) -> None
         check(desk, next_check(desk))
     database = open_database(f"sqlite:///{tmp_path}/other.db")
     other = Lab(database, faithful.study)
-    assert len(_merge(faithful, other, tmp_path).missing_threads) == 12
+    assert len(merge_into(faithful, other, tmp_path).missing_threads) == 12
     assert _final(other) == {}
     fill(database)
     assert [final.how for final in _final(other).values()] == ["checked"]
@@ -694,13 +584,13 @@ def test_21_labels_wait_for_their_threads(faithful: Lab, tmp_path: Path) -> None
 
 def test_21_a_fork_is_reported_and_settled_by_the_person(faithful: Lab, tmp_path: Path) -> None:
     """Two labels of one person from two machines are a fork: not final until the person labels once more."""
-    other = _copy(faithful, tmp_path / "other.db")
+    other = copy_of(faithful, tmp_path / "other.db")
     for lab, label in ((faithful, VALID), (other, INVALID)):
         with lab.desk("ada") as desk:
             thread = next_thread(desk)
             decide(desk, thread, label)
             url = thread.url
-    report = _merge(other, faithful, tmp_path)
+    report = merge_into(other, faithful, tmp_path)
     assert report.forks == ((url, "ada"),)
     assert faithful.history().outcome(url).state == "forked"
     with faithful.desk("ada") as desk:
@@ -713,7 +603,7 @@ def test_21_a_fork_is_reported_and_settled_by_the_person(faithful: Lab, tmp_path
 def test_21_tampering_breaks_the_chain(faithful: Lab, tmp_path: Path, what: str) -> None:
     """A changed, missing or unreadable event is refused, and nothing is merged."""
     faithful.label_all("ada", lambda _: VALID)
-    other = _copy(faithful, tmp_path / "other.db")
+    other = copy_of(faithful, tmp_path / "other.db")
     with faithful.database.reading() as session:
         lines = bundle_lines(session)
     changed = {

@@ -19,11 +19,13 @@ from db.engine import Database, open_database
 from db.labels import read_history
 from db.threads import Post, Thread, ThreadStratum
 from flows.cli import run
+from labeling.active import draw_uncertain
 from labeling.desk import Desk
 from labeling.document import to_document
 from labeling.people import add_annotator
 from pipeline.study import Study, load_study
 from pipeline.terminal import printable
+from tests.label_lab import suppose
 
 pytest.importorskip("textual")
 
@@ -111,6 +113,20 @@ TWINS = {
         ("ada", ["p", "a", ":", "b", "enter"], ["propose", "a", "--definition", "b", "--thread", "{next}"])
     ],
 }  # fmt: skip
+
+
+def test_a_key_turns_to_uncertain_threads_and_back(own: Study, tmp_path: Path) -> None:
+    """`a` gives the threads of active draws, as `next --order uncertain` does; `a` again the study's."""
+    database = open_database(f"sqlite:///{tmp_path}/active.db")
+    fill(database, own)
+    suppose(database)
+    with database.writing() as session:
+        url = draw_uncertain(Desk(session, own, "ada"), count=1)[0].thread_url
+    press(database, own, "ada", "a", "1", "enter")
+    assert [given[1] for given in labels(database)] == [url]
+    press(database, own, "ada", "a", "a", "1", "enter")
+    assert [given[1] == url for given in labels(database)] == [True, False]
+    database.close()
 
 
 @pytest.mark.parametrize("twins", TWINS.values(), ids=TWINS)
