@@ -276,6 +276,34 @@ def test_what_changed_is_noticed(make_lab: MakeLab, database: Database) -> None:
     assert (third.counts.new, third.counts.changed) == (0, 0)
 
 
+def test_what_the_token_may_not_see_is_private(make_lab: MakeLab, database: Database) -> None:
+    """A stored thread that GraphQL forbids is private, one that is not found is gone."""
+    lab = make_lab()
+    lab.crawl(database)
+    lab.service.store.protect("lab/torchy")
+    lab.service.store.delete("acme/nets", 1)
+    lab.crawl(database)
+    assert threads(database)["lab/torchy#6"][4] == "private"
+    assert threads(database)["acme/nets#1"][4] == "gone"
+
+
+@pytest.mark.parametrize("tokens", [TOKEN, ""])
+def test_a_thread_that_is_forbidden_when_it_is_fetched_is_private(
+    make_lab: MakeLab, database: Database, tokens: str
+) -> None:
+    """Between search and fetch, an organization may lock the token out; the note says so, as REST's does."""
+    lab = make_lab()
+    lock = faults.act(
+        lambda: lab.service.store.protect("acme/nets"),
+        lambda request: b"Threads(" in request.body or request.path.endswith("/issues/1/comments"),
+    )
+    lab.server.faults.append(lock)
+    lab.crawl(database, tokens=tokens)
+    assert sorted(threads(database)) == ["acme/both#4", "acme/both#5", "lab/torchy#6"]
+    ((note,),) = rows(database, "select note from frontier_entry where state = 'gone'")
+    assert note.startswith("private: ")
+
+
 def test_a_renamed_repository_keeps_its_threads(make_lab: MakeLab, database: Database) -> None:
     """Threads of a repository that has another name or other topics now are the same threads."""
     lab = make_lab()

@@ -31,7 +31,7 @@ from pipeline.sandbox.github_search import (
     sort_repositories,
     sort_threads,
 )
-from pipeline.sandbox.github_store import GitHubStore, node_id, thread_node_id
+from pipeline.sandbox.github_store import PROTECTED, GitHubStore, node_id, thread_node_id
 from pipeline.sandbox.limits import Quota
 from pipeline.sandbox.world import WorldPost, WorldRepository, WorldThread
 
@@ -87,6 +87,8 @@ class GraphQLRun:
         found = self.store.nodes.get(id)
         if found is None or self._repository(found).id in self.store.hidden:
             return refusal("NOT_FOUND", f"Could not resolve to a node with the global id of '{id}'.")
+        if self._repository(found).id in self.store.protected:
+            return refusal("FORBIDDEN", PROTECTED)
         return self._item(found)
 
     def _nodes(self, info: object, ids: list[str]) -> Sequence[Result | GraphQLError]:

@@ -28,7 +28,7 @@ from pipeline.sandbox.github_search import (
     sort_repositories,
     sort_threads,
 )
-from pipeline.sandbox.github_store import GitHubStore
+from pipeline.sandbox.github_store import PROTECTED, GitHubStore
 from pipeline.sandbox.server import Request, Response
 from pipeline.sandbox.world import WorldRepository, WorldThread
 
@@ -147,6 +147,8 @@ class Rest:
                 raise moved(f"{self.api}/repositories/{former}{route['rest'] or ''}")
         if repository is None or repository.id in self.store.hidden:
             raise Refused(404, "Not Found")
+        if repository.id in self.store.protected:
+            raise Refused(403, PROTECTED)
         return repository
 
     def _found_thread(self, repository: WorldRepository, number: int, rest: str) -> WorldThread:

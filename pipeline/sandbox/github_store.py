@@ -16,6 +16,7 @@ from pipeline.sandbox.world import World, WorldRepository, WorldThread
 _WORD = re.compile(r"[^\W_]+")
 
 FIELDS = ("title", "body", "comments")
+PROTECTED = "Resource protected by organization SAML enforcement. You must grant your token access."
 
 
 def tokens(text: str) -> list[str]:
@@ -51,6 +52,7 @@ class GitHubStore:
         self.moved: dict[tuple[int, int], int] = {}
         self.former: dict[str, int] = {}
         self.hidden: set[int] = set()
+        self.protected: set[int] = set()
         self._names: dict[str, int] = {}
         for repository in world.repositories:
             self.add_repository(repository)
@@ -154,6 +156,10 @@ class GitHubStore:
     def hide(self, full_name: str) -> None:
         """Make a repository private, or delete it: to a stranger that is the same."""
         self.hidden.add(self._must_be_named(full_name).id)
+
+    def protect(self, full_name: str) -> None:
+        """Let the single sign-on of its organization keep every token away from a repository."""
+        self.protected.add(self._must_be_named(full_name).id)
 
     def _must_be_named(self, full_name: str) -> WorldRepository:
         repository = self.named(full_name)

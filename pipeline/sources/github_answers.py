@@ -124,6 +124,16 @@ def error_types(errors: Any) -> list[str]:
     return types
 
 
+def forbidden(errors: Any) -> frozenset[tuple[Any, ...]]:
+    """Return where in a GraphQL answer, as (list, index), stand nodes that exist and are not for us."""
+    paths = [
+        error.get("path")
+        for error, kind in zip(errors or (), error_types(errors), strict=True)
+        if kind == "FORBIDDEN"
+    ]
+    return frozenset(tuple(path[:2]) for path in paths if isinstance(path, list))
+
+
 def _worded_type(message: str) -> str:
     said = message.lower()
     if any(words in said for words in (*SECONDARY_WORDS, *PRIMARY_WORDS)):

@@ -25,7 +25,7 @@ from datetime import datetime
 from typing import Any
 
 from pipeline.sources.base import Entry, Lookup, Page, Payload, RepositoryRecord, Result
-from pipeline.sources.github_answers import TooHeavy
+from pipeline.sources.github_answers import TooHeavy, forbidden
 from pipeline.sources.github_catalogue import (
     as_they_are,
     dropped,
@@ -89,9 +89,13 @@ def _chunks(items: list[list[str]]) -> list[list[list[str]]]:
 
 
 class Snapshot:
-    """What is stored while one page is read: asked for once, with what the page has changed since."""
+    """What is stored while one page is read: asked for once, with what the page has changed since.
 
-    def __init__(self, lookup: Lookup) -> None:
+    `hidden` are the node ids that the page says exist and are not for us.
+    """
+
+    def __init__(self, lookup: Lookup, hidden: frozenset[str]) -> None:
+        self.hidden = hidden
         self._lookup = lookup
         self._repositories = lookup.repositories()
         self.by_id = {record.external_id: record for record in self._repositories}
@@ -151,7 +155,7 @@ class Refresher:
             except TooHeavy:
                 self._most = len(asked) // 2
         payload = Payload("refresh", reply.request, reply.answer.body)
-        stored = Snapshot(lookup)
+        stored = Snapshot(lookup, _hidden_nodes(asked, forbidden(reply.value.get("errors"))))
         answers = [reply.value["data"].get(f"part{n}") for n in range(len(asked))]
         pages = [self._read(entry, answer, stored) for entry, answer in zip(asked, answers, strict=True)]
         return Page(
@@ -246,7 +250,12 @@ class Refresher:
         found = [self._thread_entry(node, entry, stored) for node in stored.news_in(present)]
         there = {node["id"] for node in present}
         gone = [
-            gone_thread(f"{stored.by_id[key].full_name}#{number}", kind, "gone", self._settings)
+            gone_thread(
+                f"{stored.by_id[key].full_name}#{number}",
+                kind,
+                "private" if node in stored.hidden else "gone",
+                self._settings,
+            )
             for key, node in entry.parameters["ids"]
             if node not in there
             for number, kind in [stored.forget(key, node)]
@@ -265,6 +274,15 @@ class Refresher:
             "found_by": f"POST /graphql Refresh {entry.key}",
         }
         return Entry("thread", node["id"], parameters, FETCHING_EARLY if limited else FETCHING)
+
+
+def _hidden_nodes(asked: Sequence[Entry], forbidden: frozenset[tuple[Any, ...]]) -> frozenset[str]:
+    return frozenset(
+        node
+        for n, entry in enumerate(asked)
+        for at, (_, node) in enumerate(entry.parameters.get("ids", ()))
+        if (f"part{n}", at) in forbidden
+    )
 
 
 def _external_id(node: dict[str, Any]) -> str:

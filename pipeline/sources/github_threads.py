@@ -16,7 +16,7 @@ from pipeline.errors import Gone, SourceError
 from pipeline.payloads import TooMuch
 from pipeline.records import ThreadRecord
 from pipeline.sources.base import Entry, Lookup, Page, RepositoryRecord, Result
-from pipeline.sources.github_answers import TooHeavy
+from pipeline.sources.github_answers import TooHeavy, forbidden
 from pipeline.sources.github_client import Client, Reply, is_list, is_thing
 from pipeline.sources.github_queries import THREADS, more_comments
 from pipeline.sources.github_records import (
@@ -79,9 +79,14 @@ def fetch_threads(
     )
     nodes = whole_nodes([reply.value for reply in replies])
     catalogue = Catalogue(lookup.repositories())
-    pairs = [(entry, nodes.get(entry.key)) for entry in asked]
-    settled = [_settle(entry, node, catalogue, settings, lookup) for entry, node in pairs]
-    present = [node for _, node in pairs if node is not None]
+    hidden = forbidden(replies[0].value.get("errors"))
+    settled = [
+        _settle(entry, nodes[entry.key], catalogue, settings, lookup)
+        if entry.key in nodes
+        else _settle_absent(entry, ("nodes", at) in hidden, settings, lookup)
+        for at, entry in enumerate(asked)
+    ]
+    present = [nodes[entry.key] for entry in asked if entry.key in nodes]
     threads = [
         (catalogue.id_of(node["repository"]), node["id"], node["number"], _kind(node)) for node in present
     ]
@@ -148,17 +153,13 @@ def _cursors(nodes: Any) -> dict[str, str]:
 
 def _settle(
     entry: Entry,
-    node: dict[str, Any] | None,
+    node: dict[str, Any],
     catalogue: Catalogue,
     settings: SourceSettings,
     lookup: Lookup,
 ) -> tuple[Result, list[ThreadRecord]]:
-    """Return what became of one entry: its thread, or that it is gone or was moved elsewhere."""
-    expected = f"{entry.parameters['name']}#{entry.parameters['number']}"
-    if node is None:
-        return Result(entry, "gone", note="gone: GitHub has no such thread any more"), _farewell(
-            entry, expected, "gone", settings, lookup
-        )
+    """Return what became of an entry whose thread is there, at home or moved elsewhere."""
+    expected = _expected(entry)
     thread = from_node(node, settings)
     missing = node["comments"]["totalCount"] - len(thread.posts) + 1
     note = f"{missing} of its comments were announced and not given" if missing > 0 else None
@@ -167,6 +168,21 @@ def _settle(
         return Result(entry, note=note), [thread]
     old = _farewell(entry, expected, "moved", settings, lookup)
     return Result(entry, note=f"moved: {thread.url}"), [*old, thread]
+
+
+def _settle_absent(
+    entry: Entry, is_hidden: bool, settings: SourceSettings, lookup: Lookup
+) -> tuple[Result, list[ThreadRecord]]:
+    """Return what became of an entry whose thread did not come: it is there and not for us, or gone."""
+    note = "private: GitHub forbids this thread" if is_hidden else "gone: GitHub has no such thread any more"
+    availability = note.partition(":")[0]
+    return Result(entry, "gone", note=note), _farewell(
+        entry, _expected(entry), availability, settings, lookup
+    )
+
+
+def _expected(entry: Entry) -> str:
+    return f"{entry.parameters['name']}#{entry.parameters['number']}"
 
 
 def _farewell(
