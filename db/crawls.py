@@ -58,14 +58,15 @@ class FrontierEntry(Base):
 
     `kind` and `key` name it within its crawl, `parameters` say what to ask, `cursor` where to go
     on. `state` is `pending`, `done`, `gone` (the service no longer has it), or `truncated` (the
-    service would not give all of it). Entries are taken in order of `priority`, then `id`.
+    service would not give all of it). Entries are taken in order of `failures` (how often the service
+    failed on a pending one; `note` has the last reason), then `priority`, then `id`.
     """
 
     __tablename__ = "frontier_entry"
     __table_args__ = (
         UniqueConstraint("crawl_id", "kind", "key"),
         CheckConstraint("state in ('pending', 'done', 'gone', 'truncated')", name="state"),
-        Index(None, "crawl_id", "state", "priority", "id"),
+        Index(None, "crawl_id", "state", "failures", "priority", "id"),
     )
 
     id: Mapped[int] = mapped_column(primary_key=True)
@@ -78,6 +79,7 @@ class FrontierEntry(Base):
     cursor: Mapped[dict[str, Any] | None]
     state: Mapped[str] = mapped_column(default="pending")
     note: Mapped[str | None] = mapped_column(Text)
+    failures: Mapped[int] = mapped_column(default=0)
 
 
 class RawPayload(Base):

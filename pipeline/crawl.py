@@ -9,24 +9,25 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
-from datetime import datetime, timedelta
-from typing import Any
+from datetime import datetime
 
-from sqlalchemy import func, insert, select, update
+from sqlalchemy import func, select, update
 from sqlalchemy.orm import Session
 
 from db.crawls import Crawl, CrawlRun, FrontierEntry, Memory, Provenance, RawPayload, Repository
 from db.engine import Database
 from db.errors import NanmineError, StoppedEarly
 from db.threads import Thread
-from pipeline.errors import Interrupted, Unreachable
+from pipeline.errors import Interrupted, Malformed, Refused, Unreachable
+from pipeline.frontier import add_entries, begin, next_entries, put_aside, resume
 from pipeline.journal import begin_run, end_run, keep_payloads
+from pipeline.lookup import StoredLookup
 from pipeline.sources.base import Entry, Page, RepositoryRecord, Source, Window
 from pipeline.store import Counts, author_key, rename_repository, upsert_threads
 from pipeline.study import Study
 from pipeline.transport import Transport
 
-OVERLAP = timedelta(hours=1)  # an incremental crawl looks this far behind the start of the last one
+DEAD = 3  # threads or batches of them that fail one after the other: it is the service, not they
 
 
 @dataclass(slots=True)
@@ -57,11 +58,10 @@ def crawl_source(
     Raises StoppedEarly (a limit, Ctrl-C, a service that fell silent on the way) or SourceError, with
     every finished page kept.
     """
+    now = transport.clock.now()
     with database.exclusive("crawl"):
         with database.writing() as session:
-            crawl_id = _resume(session, source, window) or _begin(
-                session, source, window, transport.clock.now()
-            )
+            crawl_id = resume(session, source, window, now) or begin(session, source, window, now)
         return work_off(database, study, source, crawl_id, transport, window.limit)
 
 
@@ -122,36 +122,53 @@ class _Run:
     report: CrawlReport
     limit: int | None
     now: datetime
+    left: dict[int, str] = field(default_factory=dict)  # the threads given up for this run, and why
+    failures: int = 0  # without a page in between
 
 
 def _fetch_all(run: _Run, transport: Transport) -> None:
     lookup = StoredLookup(run.database, run.source.name)
     while True:
         with run.database.reading() as session:
-            entries = _next_entries(session, run.crawl_id, run.source)
+            entries = next_entries(session, run.crawl_id, run.source, run.left)
             seen = _seen_threads(session, run.crawl_id) if run.limit is not None else set()
-        if not entries or (run.limit is not None and len(seen) >= run.limit):
+        if run.limit is not None and len(seen) >= run.limit:
             return
-        page = run.source.fetch_page(entries, lookup)
+        if not entries:
+            break
+        try:
+            page = run.source.fetch_page(entries, lookup)
+        except (Unreachable, Refused, Malformed) as error:
+            _go_past(run, entries, error)
+            continue
+        run.failures = 0
         if run.limit is not None:
             page = _bounded(page, seen, run.limit)
         with run.database.writing() as session:
             _commit(session, run, page)
         transport.watcher.committed(run.source.name, run.report.counts.new, run.report.counts.changed)
 
+    if run.left:
+        count, reason = len(run.left), next(iter(run.left.values()))
+        threads = "1 thread" if count == 1 else f"{count} threads"
+        raise StoppedEarly(f"{run.source.name}: all is done but {threads} that failed; {reason}")
 
-def _next_entries(session: Session, crawl_id: int, source: Source) -> list[Entry]:
-    """Return the pending entries to take next: all of one kind and priority, in order."""
-    pending = select(FrontierEntry).where(
-        FrontierEntry.crawl_id == crawl_id, FrontierEntry.state == "pending"
-    )
-    pending = pending.order_by(FrontierEntry.priority, FrontierEntry.id)
-    first = session.scalars(pending.limit(1)).first()
-    if first is None:
-        return []
-    alike = pending.where(FrontierEntry.kind == first.kind, FrontierEntry.priority == first.priority)
-    rows = session.scalars(alike.limit(source.batch_size(first.kind)))
-    return [Entry(row.kind, row.key, row.parameters, row.priority, row.cursor, row.id) for row in rows]
+
+def _go_past(run: _Run, entries: Sequence[Entry], error: Unreachable | Refused | Malformed) -> None:
+    """Put threads aside that the service fails on; raise the error where it fails on everything.
+
+    A part of a batch that had failed as a whole says nothing new about the service; an entry alone does.
+    """
+    if entries[0].kind not in run.source.thread_kinds:
+        raise error
+    failed = entries[: error.about]
+    with run.database.writing() as session:
+        put_aside(session, failed, str(error))
+    if len(failed) == 1 and failed[0].id is not None:
+        run.left[failed[0].id] = str(error)
+    run.failures += len(failed) == 1 or not failed[0].failures
+    if run.failures >= DEAD or (isinstance(error, Unreachable) and not error.answered):
+        raise StoppedEarly(str(error)) if failed[0].failures else error
 
 
 def _seen_threads(session: Session, crawl_id: int) -> set[str]:
@@ -203,41 +220,6 @@ def _commit(session: Session, run: _Run, page: Page) -> None:
     report.pages += bool(page.payloads)
 
 
-def add_entries(
-    session: Session, crawl_id: int, entries: Sequence[Entry], parent_id: int | None = None
-) -> None:
-    """Add entries to a crawl's frontier; those it has already are left alone."""
-    wanted = {(entry.kind, entry.key): entry for entry in reversed(entries)}
-    known: set[tuple[str, str]] = set()
-    for kind in {kind for kind, _ in wanted}:
-        keys = [key for other, key in wanted if other == kind]
-        for start in range(0, len(keys), 500):
-            known |= {
-                (kind, key) for key in session.scalars(_keys(crawl_id, kind, keys[start : start + 500]))
-            }
-    rows = [
-        {
-            "crawl_id": crawl_id,
-            "parent_id": parent_id,
-            "kind": entry.kind,
-            "key": entry.key,
-            "priority": entry.priority,
-            "parameters": entry.parameters,
-            "cursor": entry.cursor,
-            "state": "pending",
-        }
-        for entry in reversed(wanted.values())
-        if (entry.kind, entry.key) not in known
-    ]
-    if rows:
-        session.execute(insert(FrontierEntry), rows)
-
-
-def _keys(crawl_id: int, kind: str, keys: Sequence[str]) -> Any:
-    found = select(FrontierEntry.key).where(FrontierEntry.crawl_id == crawl_id, FrontierEntry.kind == kind)
-    return found.where(FrontierEntry.key.in_(keys))
-
-
 def _upsert_repositories(
     session: Session, source: str, repositories: Sequence[RepositoryRecord], now: datetime
 ) -> None:
@@ -257,97 +239,9 @@ def _upsert_repositories(
         session.flush()
 
 
-def _resume(session: Session, source: Source, window: Window) -> int | None:
-    """Return the unfinished crawl of the same bounds, if there is one."""
-    crawls = select(Crawl).where(Crawl.source == source.name, Crawl.finished_at.is_(None)).order_by(Crawl.id)
-    for crawl in session.scalars(crawls):
-        if _bounds(crawl.parameters) == _bounds(parameters_of(window)):
-            return crawl.id
-    return None
-
-
-def _begin(session: Session, source: Source, window: Window, now: datetime) -> int:
-    """Begin a crawl; where a whole one of the same bounds was finished, only for what changed since."""
-    finished = select(Crawl).where(Crawl.source == source.name, Crawl.finished_at.is_not(None))
-    same = [
-        crawl.started_at
-        for crawl in session.scalars(finished)
-        if _bounds(crawl.parameters) == _bounds(parameters_of(replace(window, limit=None)))
-    ]
-    if same:
-        window = replace(window, updated_since=max(same) - OVERLAP)
-    crawl = Crawl(source=source.name, parameters=parameters_of(window), started_at=now)
-    session.add(crawl)
-    session.flush()
-    add_entries(session, crawl.id, source.seed(window))
-    return crawl.id
-
-
-def parameters_of(window: Window) -> dict[str, Any]:
-    """Return a window as a crawl's row keeps it."""
-    values = {name: getattr(window, name) for name in Window.__slots__}
-    return {
-        name: value.isoformat() if isinstance(value, datetime) else value for name, value in values.items()
-    }
-
-
-def _bounds(parameters: dict[str, Any]) -> tuple[Any, ...]:
-    return tuple(parameters.get(name) for name in ("since", "until", "limit", "list"))
-
-
 def _close_abandoned(session: Session, source: str) -> None:
     """Mark the runs that a killed process left running; the caller holds the crawl lock."""
     for run in session.scalars(
         select(CrawlRun).where(CrawlRun.source == source, CrawlRun.outcome == "running")
     ):
         end_run(session, run.id, "stopped", run.counts, run.requests, "the process ended without a word")
-
-
-class StoredLookup:
-    """Answers a source's questions about what is stored; see `pipeline.sources.base.Lookup`."""
-
-    def __init__(self, database: Database, source: str) -> None:
-        self._database = database
-        self._source = source
-
-    def memory(self, name: str) -> dict[str, Any] | None:
-        """Return what the source remembers under `name`."""
-        with self._database.reading() as session:
-            row = session.get(Memory, (self._source, name))
-            return row.value if row else None
-
-    def known(self, external_ids: Sequence[str]) -> dict[str, datetime | None]:
-        """Return the `updated_at` of those threads that are stored, by external id."""
-        found: dict[str, datetime | None] = {}
-        with self._database.reading() as session:
-            for start in range(0, len(external_ids), 500):
-                some = Thread.external_id.in_(external_ids[start : start + 500])
-                rows = select(Thread.external_id, Thread.updated_at).where(
-                    Thread.source == self._source, some
-                )
-                found |= {row.external_id: row.updated_at for row in session.execute(rows)}
-        return found
-
-    def stored(self, since: datetime | None, until: datetime | None, accepted: bool = False) -> Sequence[str]:
-        """Return the external ids of the present threads created in [since, until], oldest first."""
-        threads = select(Thread.external_id).where(
-            Thread.source == self._source, Thread.availability == "present"
-        )
-        if accepted:
-            threads = threads.where(Thread.accepted)
-        if since is not None:
-            threads = threads.where(Thread.created_at >= since)
-        if until is not None:
-            threads = threads.where(Thread.created_at <= until)
-        with self._database.reading() as session:
-            return list(session.scalars(threads.order_by(Thread.created_at, Thread.id)))
-
-    def repositories(self) -> Sequence[RepositoryRecord]:
-        """Return the catalogue of the source, by external id."""
-        with self._database.reading() as session:
-            rows = session.scalars(
-                select(Repository).where(Repository.source == self._source).order_by(Repository.id)
-            )
-            return [
-                RepositoryRecord(row.external_id, row.full_name, tuple(row.topics), row.facts) for row in rows
-            ]

@@ -30,11 +30,21 @@ class InputError(NanmineError):
 
 
 class SourceError(NanmineError):
-    """A service did not give what was asked; the message names no secret."""
+    """A service did not give what was asked; the message names no secret.
+
+    `about` says how many of the entries that were to be fetched, from the first, had been asked for;
+    None is all of them.
+    """
+
+    about: int | None = None
 
 
 class Unreachable(SourceError):
-    """No usable answer after every try."""
+    """No usable answer after every try; `answered` says that the service sent at least something."""
+
+    def __init__(self, message: str, answered: bool = True) -> None:
+        super().__init__(message)
+        self.answered = answered
 
 
 class Unauthorized(SourceError):

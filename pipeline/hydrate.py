@@ -6,21 +6,22 @@ Every URL of a list ends as a thread, or with the reason why not: gone, moved, p
 
 from __future__ import annotations
 
-import hashlib
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
+from datetime import datetime
 from pathlib import Path
-from typing import Any
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from db.crawls import Crawl, FrontierEntry, ListedUrl
 from db.engine import Database
+from db.errors import StoppedEarly
 from db.threads import Post, Thread
-from pipeline.crawl import add_entries, work_off
-from pipeline.errors import InputError
+from pipeline.crawl import work_off
+from pipeline.errors import InputError, Interrupted
+from pipeline.frontier import add_entries
 from pipeline.links import Link, read_link, read_url_list
 from pipeline.settings import Settings
 from pipeline.sources import open_source
@@ -40,8 +41,8 @@ def hydrate_files(
 ) -> Counter[str]:
     """Fetch what the files list; return how many URLs ended in which outcome.
 
-    Raises SourceError or StoppedEarly with everything kept; a rerun goes on. URLs that were settled
-    before are asked again only if they had come to nothing.
+    Raises SourceError or StoppedEarly with everything kept; a rerun goes on with the URLs that are not
+    settled. A source that stops early does not keep the others from theirs.
     """
     rows = [(path.name, url) for path in paths for url in read_url_list(path)]
     if not rows:
@@ -49,17 +50,21 @@ def hydrate_files(
     with database.exclusive("crawl"):
         with database.writing() as session:
             _list_urls(session, settings.study, rows, stratum)
+        stopped: list[StoppedEarly] = []
         for name in settings.study.sources:
-            _hydrate_source(
-                database,
-                settings,
-                name,
-                rows,
-                Transport(name, watcher, pace=settings.pace, max_wait=max_wait),
-            )
+            transport = Transport(name, watcher, pace=settings.pace, max_wait=max_wait)
+            try:
+                _hydrate_source(database, settings, name, rows, transport)
+            except Interrupted:
+                raise
+            except StoppedEarly as error:
+                stopped.append(error)
         with database.writing() as session:
             add_listed_strata(session)
-            return Counter(listed.outcome for listed in _listed(session, rows))
+            outcomes = Counter(listed.outcome for listed in _listed(session, rows))
+    if stopped:
+        raise stopped[0]
+    return outcomes
 
 
 def _list_urls(session: Session, study: Study, rows: list[tuple[str, str]], stratum: str | None) -> None:
@@ -95,33 +100,38 @@ def _hydrate_source(
     try:
         entries = {url: entry for url in links if (entry := source.listed_entry(url))}
         with database.writing() as session:
-            crawl_id = _crawl_of(session, source, list(entries.values()), transport)
-        work_off(database, settings.study, source, crawl_id, transport)
+            crawl = _crawl_of(session, source, {name for name, _ in rows}, transport.clock.now())
+            crawl_id = crawl.id
+            add_entries(session, crawl_id, list(entries.values()))
+        try:
+            work_off(database, settings.study, source, crawl_id, transport)
+        finally:
+            with database.writing() as session:
+                for listed in _listed(session, rows):
+                    if listed.url in links and listed.outcome == "pending":
+                        _settle(session, listed, links[listed.url], crawl_id, entries.get(listed.url))
     finally:
         source.close()
-    with database.writing() as session:
-        for listed in _listed(session, rows):
-            if listed.url in links and listed.outcome == "pending":
-                _settle(session, listed, links[listed.url], crawl_id, entries.get(listed.url))
 
 
-def _crawl_of(session: Session, source: Source, entries: list[Entry], transport: Transport) -> int:
-    """Return the crawl that fetches these entries: the unfinished one, or a new one."""
-    keys = "\n".join(sorted(f"{entry.kind} {entry.key}" for entry in entries))
-    parameters: dict[str, Any] = {"list": hashlib.sha256(keys.encode()).hexdigest()[:16]}
+def _crawl_of(session: Session, source: Source, lists: set[str], now: datetime) -> Crawl:
+    """Return the crawl that fetches what the lists name: the unfinished one, or a new one."""
+    parameters = {"list": ", ".join(sorted(lists))}
     unfinished = select(Crawl).where(Crawl.source == source.name, Crawl.finished_at.is_(None))
     for crawl in session.scalars(unfinished):
         if crawl.parameters == parameters:
-            return crawl.id
-    crawl = Crawl(source=source.name, parameters=parameters, started_at=transport.clock.now())
+            return crawl
+    crawl = Crawl(source=source.name, parameters=parameters, started_at=now)
     session.add(crawl)
     session.flush()
-    add_entries(session, crawl.id, entries)
-    return crawl.id
+    return crawl
 
 
 def _settle(session: Session, listed: ListedUrl, link: Link, crawl_id: int, entry: Entry | None) -> None:
-    """Record what became of a URL; an entry that asked for the id, or was led to another, has kept it."""
+    """Record what became of a URL, if its entry is not pending still.
+
+    An entry that asked for the id, or was led to another, has kept it.
+    """
     row = entry and session.scalar(
         select(FrontierEntry).where(
             FrontierEntry.crawl_id == crawl_id,
@@ -129,6 +139,9 @@ def _settle(session: Session, listed: ListedUrl, link: Link, crawl_id: int, entr
             FrontierEntry.key == entry.key,
         )
     )
+    if row and row.state == "pending":
+        listed.reason = row.note
+        return
     if row and row.cursor and "id" in row.cursor:
         link = replace(link, external_id=row.cursor["id"])
     thread = _thread_of(session, link)

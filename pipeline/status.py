@@ -17,6 +17,8 @@ from pipeline.material import read_groups, seen_and_candidates
 from pipeline.study import Stratum, Study
 from pipeline.tables import Groups
 
+SHOWN = 5  # failing threads of a source, in the lines for a person
+
 
 def read_status(session: Session, study: Study) -> dict[str, Any]:
     """Return the whole status as one JSON-ready document; counts are of threads.
@@ -39,6 +41,7 @@ def read_status(session: Session, study: Study) -> dict[str, Any]:
         },
         "listed": _listed(session),
         "unfinished": _unfinished(session),
+        "failing": _failing(session),
         "last_runs": _last_runs(session),
     }
 
@@ -102,6 +105,26 @@ def _unfinished(session: Session) -> dict[str, int]:
     return dict(rows.tuples().all())
 
 
+def _failing(session: Session) -> dict[str, list[dict[str, Any]]]:
+    """Return the threads that a source fails on, those that failed most first: name, times and reason."""
+    rows = session.execute(
+        select(Crawl.source, FrontierEntry)
+        .join(FrontierEntry, FrontierEntry.crawl_id == Crawl.id)
+        .where(FrontierEntry.state == "pending", FrontierEntry.failures > 0, Crawl.finished_at.is_(None))
+        .order_by(Crawl.source, FrontierEntry.failures.desc(), FrontierEntry.id)
+    )
+    failing: dict[str, list[dict[str, Any]]] = {}
+    for source, entry in rows:
+        found = {"thread": _named(entry), "failures": entry.failures, "reason": entry.note}
+        failing.setdefault(source, []).append(found)
+    return failing
+
+
+def _named(entry: FrontierEntry) -> str:
+    name = entry.parameters.get("name")
+    return f"{name}#{entry.parameters['number']}" if name else entry.key
+
+
 def _last_runs(session: Session) -> dict[str, Any]:
     newest = select(func.max(CrawlRun.id)).group_by(CrawlRun.source)
     runs = session.scalars(select(CrawlRun).where(CrawlRun.id.in_(newest)).order_by(CrawlRun.source))
@@ -141,6 +164,11 @@ def render_status(status: dict[str, Any]) -> str:
         )
     for source, number in status["unfinished"].items():
         lines.append(f"unfinished: {source}, {number} entries pending; `nanmine crawl {source}` resumes")
+    for source, failing in status["failing"].items():
+        for entry in failing[:SHOWN]:
+            lines.append(f"failing: {source} {entry['thread']}, {entry['failures']} times; {entry['reason']}")
+        if len(failing) > SHOWN:
+            lines.append(f"failing: {source}, and {len(failing) - SHOWN} more; `status --json` has them all")
     for source, run in status["last_runs"].items():
         reason = f" ({run['reason']})" if run["reason"] else ""
         lines.append(

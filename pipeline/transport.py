@@ -121,13 +121,14 @@ class Transport:
         their own or NAMED_WAITS waits that the server named, and QuotaExhausted where a limit was
         behind that, or for a wait beyond `max_wait`.
         """
-        attempts = named = 0
+        attempts = named = answers = 0
         while True:
             self._wait_for_lane(lane)
             try:
                 self.requests += 1
                 self.watcher.requested(self.source)
                 answer = send()
+                answers += 1
                 judgement = judge(answer)
             except NetworkFault as fault:
                 judgement = Again(str(fault))
@@ -140,9 +141,9 @@ class Transport:
                 attempts += 1
                 wait = self._own_wait(judgement.at_least, attempts)
             if attempts >= ATTEMPTS or named >= NAMED_WAITS:
-                error = QuotaExhausted if judgement.limit else Unreachable
                 times = f"{attempts + named} times"
-                raise error(f"{self.source}: {what}: {judgement.reason}, {times}; run again to resume")
+                reason = f"{self.source}: {what}: {judgement.reason}, {times}; run again to resume"
+                raise QuotaExhausted(reason) if judgement.limit else Unreachable(reason, answers > 0)
             self._wait(judgement.limit or judgement.reason, wait)
 
     def space(self, lane: str, seconds: float) -> None:

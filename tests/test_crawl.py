@@ -14,7 +14,7 @@ from db.engine import Database, open_database
 from db.errors import StoppedEarly
 from db.threads import Thread
 from pipeline.crawl import crawl_source
-from pipeline.errors import QuotaExhausted, Unreachable
+from pipeline.errors import QuotaExhausted, Unauthorized, Unreachable
 from pipeline.journal import begin_run
 from pipeline.records import PostRecord, ThreadRecord
 from pipeline.sources.base import Entry, Lookup, Page, Payload, Result, Window
@@ -55,10 +55,13 @@ class NoWatcher:
 class FakeSource:
     """A source of ten threads: one list entry finds them, batches of three bring them.
 
-    `fails_at` holds the steps (from 1) at which it raises what is given.
+    `fails_at` holds the steps (from 1) at which it raises what is given, `broken` the threads with
+    which no request is answered.
     """
 
     name: str = "github"
+    thread_kinds: frozenset[str] = frozenset(("thread",))
+    broken: set[str] = field(default_factory=set)
     fails_at: dict[int, BaseException] = field(default_factory=dict)
     steps: int = 0
     windows: list[Window] = field(default_factory=list)
@@ -77,6 +80,8 @@ class FakeSource:
         self.steps += 1
         if self.steps in self.fails_at:
             raise self.fails_at[self.steps]
+        if self.broken & {entry.key for entry in entries}:
+            raise Unreachable("HTTP 502")
         results = tuple(Result(entry) for entry in entries)
         if entries[0].kind == "list":
             found = tuple(Entry("thread", str(number), priority=1) for number in range(10))
@@ -140,7 +145,7 @@ def test_a_crawl_works_off_its_frontier(database: Database, study: Study) -> Non
     [
         (KeyboardInterrupt(), StoppedEarly, "stopped"),
         (QuotaExhausted("used up", NOW), StoppedEarly, "stopped"),
-        (Unreachable("no answer"), StoppedEarly, "stopped"),
+        (Unauthorized("the token is refused"), Unauthorized, "failed"),
         (RuntimeError("a bug of ours"), RuntimeError, "failed"),
     ],
     ids=lambda value: type(value).__name__,
@@ -172,6 +177,41 @@ def test_a_service_that_never_answers_is_a_failure(database: Database, study: St
         assert session.scalars(select(CrawlRun)).one().outcome == "failed"
 
 
+@pytest.mark.parametrize("broken", [{"0"}, {"9"}, {"4", "5"}, {"0", "4", "8"}, set("012345")])
+def test_threads_that_fail_for_ever_keep_nothing_else_from_coming(
+    database: Database, study: Study, broken: set[str]
+) -> None:
+    """What the service fails on stays pending with its reason, all else comes, and a rerun tries again."""
+    source = FakeSource(broken=set(broken))
+    for _ in range(9):
+        with pytest.raises(StoppedEarly, match="502"):
+            crawl(database, study, source)
+    left = select(FrontierEntry).where(FrontierEntry.state == "pending")
+    with database.reading() as session:
+        assert {entry.key: entry.note for entry in session.scalars(left)} == dict.fromkeys(broken, "HTTP 502")
+        assert session.scalar(select(func.count()).select_from(Thread)) == 10 - len(broken)
+    assert any(window.updated_since for window in source.windows)  # and new threads are looked for
+    source.broken.clear()
+    report = crawl(database, study, source)
+    assert report.counts.new == len(broken)
+    with database.reading() as session:
+        assert session.scalars(left).all() == []
+        assert all(found.finished_at for found in session.scalars(select(Crawl)))
+
+
+@pytest.mark.parametrize(("answered", "steps"), [(True, 4), (False, 2)])
+def test_a_service_that_is_dead_is_not_asked_for_everything(
+    database: Database, study: Study, answered: bool, steps: int
+) -> None:
+    """Where one thread after the other fails, or nothing answers at all, it is the service: the run ends."""
+    fault = Unreachable("no good answer", answered)
+    source = FakeSource(fails_at=dict.fromkeys(range(2, 99), fault))
+    with pytest.raises(StoppedEarly):
+        crawl(database, study, source)
+    assert source.steps == steps
+    crawl(database, study, FakeSource())
+
+
 def test_a_second_crawl_asks_only_for_what_changed(database: Database, study: Study) -> None:
     """After a finished crawl, the next of the same bounds looks from its start, an hour earlier."""
     crawl(database, study, FakeSource())
@@ -186,7 +226,7 @@ def test_a_second_crawl_asks_only_for_what_changed(database: Database, study: St
 def test_other_bounds_are_another_crawl(database: Database, study: Study) -> None:
     """A crawl with another bound neither resumes nor shortens the first."""
     with pytest.raises(StoppedEarly):
-        crawl(database, study, FakeSource(fails_at={2: Unreachable("gone")}))
+        crawl(database, study, FakeSource(fails_at={2: QuotaExhausted("used up")}))
     source = FakeSource()
     crawl(database, study, source, Window(until=NOW))
     assert source.windows == [Window(until=NOW)]

@@ -17,9 +17,11 @@ from sqlalchemy import select
 
 from db.crawls import Crawl, FrontierEntry, RawPayload
 from db.engine import Database, open_database
+from db.errors import StoppedEarly
 from db.threads import Post, Thread
-from pipeline.crawl import add_entries, crawl_source, work_off
+from pipeline.crawl import crawl_source, work_off
 from pipeline.errors import Malformed, QuotaExhausted, Refused, Unreachable
+from pipeline.frontier import add_entries
 from pipeline.records import ThreadRecord
 from pipeline.sandbox import faults
 from pipeline.sandbox.clock import VirtualClock
@@ -396,6 +398,20 @@ def test_a_bomb_is_left_out(rig: MakeRig, fault: Any) -> None:
         made.crawl(Window(until=START + timedelta(days=9)))
 
 
+def test_a_topic_that_is_broken_for_ever_is_put_aside(rig: MakeRig) -> None:
+    """A 500 of one topic keeps no other topic from coming, and the crawl ends with work left."""
+    made = rig(world(*map(topic, range(1, 6))))
+    broken = faults.for_ever(faults.server_error(500, matches=faults.path("/t/1.json")))
+    made.server.faults.append(broken)
+    for _ in range(2):
+        with pytest.raises(StoppedEarly, match=r"but 1 thread that failed; .*/t/1\.json: HTTP 500"):
+            made.crawl()
+        assert made.ids() == {2, 3, 4, 5}
+    broken.times = 0
+    made.crawl()
+    assert made.ids() == {1, 2, 3, 4, 5}
+
+
 def test_a_dead_forum_is_unreachable(rig: MakeRig) -> None:
     """A forum that answers nothing ends in one error that says so."""
     made = rig(world(topic(5)))
@@ -743,7 +759,7 @@ class Dying:
     def __init__(self, source: Any, lives: int) -> None:
         self._source = source
         self._lives = lives
-        self.name = source.name
+        self.name, self.thread_kinds = source.name, source.thread_kinds
         self.seed, self.batch_size = source.seed, source.batch_size
 
     def fetch_page(self, entries: Any, lookup: Any) -> Any:

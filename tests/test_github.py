@@ -17,14 +17,16 @@ from sqlalchemy import text
 from db.crawls import Crawl
 from db.engine import Database, open_database
 from db.errors import StoppedEarly
-from pipeline.crawl import CrawlReport, add_entries, crawl_source, work_off
+from pipeline.crawl import CrawlReport, crawl_source, work_off
 from pipeline.errors import QuotaExhausted, Refused, Unauthorized
+from pipeline.frontier import add_entries
 from pipeline.links import find_urls
 from pipeline.records import ThreadRecord
 from pipeline.sandbox import faults
 from pipeline.sandbox.clock import VirtualClock
 from pipeline.sandbox.github import GitHubService
 from pipeline.sandbox.github_rest import Incomplete
+from pipeline.sandbox.github_store import thread_node_id
 from pipeline.sandbox.server import Fault, Request, Response, ServiceServer
 from pipeline.sandbox.world import World, WorldPost, WorldRepository, WorldThread
 from pipeline.settings import Settings, load_settings
@@ -550,6 +552,32 @@ def test_pitfall_18_an_outage_stops_resumably(make_lab: MakeLab, database: Datab
     assert len(threads(database)) == 4
     again = [request for request in lab.server.log if request.path == "/search/repositories"]
     assert len(again) == (0 if tokens else 1)  # without a token, names are checked by listing again
+
+
+@pytest.mark.parametrize("tokens", [TOKEN, ""])
+def test_pitfall_18_one_broken_thread_stops_nothing_else(
+    make_lab: MakeLab, database: Database, tokens: str
+) -> None:
+    """A thread that answers 502 for ever is put aside; the others come, and each rerun tries it again."""
+    lab = make_lab(dense(2, 30))
+    poison = thread_node_id(lab.service.store.thread("bench/repository-1", 17)).encode()
+
+    def is_broken(request: Request) -> bool:
+        return poison in request.body or request.path == "/repositories/101/issues/17/comments"
+
+    broken = faults.for_ever(faults.server_error(502, matches=is_broken))
+    lab.server.faults.append(broken)
+    for _ in range(2):
+        with pytest.raises(StoppedEarly, match="all is done but 1 thread"):
+            lab.crawl(database, tokens=tokens)
+        assert len(threads(database)) == 59
+        pending = rows(database, "select state, note from frontier_entry where failures > 0")
+        assert [state for state, _ in pending] == ["pending"]
+        assert "502" in pending[0][1]
+    broken.times = 0
+    lab.crawl(database, tokens=tokens)
+    assert len(threads(database)) == 60
+    assert rows(database, "select count(*) from frontier_entry where state = 'pending'") == [(0,)]
 
 
 @pytest.mark.parametrize("tokens", [TOKEN, ""])

@@ -11,12 +11,14 @@ from sqlalchemy import select
 
 from db.crawls import ListedUrl
 from db.engine import Database
+from db.errors import StoppedEarly
 from db.threads import Thread, ThreadStratum
 from flows.progress import CrawlProgress
 from pipeline.errors import InputError
 from pipeline.hydrate import hydrate_files
-from pipeline.sandbox import Sandbox
+from pipeline.sandbox import Sandbox, faults
 from pipeline.settings import Settings
+from pipeline.status import read_status
 
 
 def at_sandbox(settings: Settings, sandbox: Sandbox, token: bool = True) -> Settings:
@@ -98,6 +100,29 @@ def test_a_thread_of_two_lists_keeps_both_strata(
     with database.reading() as session:
         assert len(session.scalars(select(Thread)).all()) == 1
         assert {"TI", "PI"} <= set(session.scalars(select(ThreadStratum.stratum)))
+
+
+def test_a_thread_that_fails_stays_pending_and_all_else_is_settled(
+    database: Database, settings: Settings, tmp_path: Path
+) -> None:
+    """One broken thread keeps neither its source's other URLs nor the other sources' from an outcome."""
+    with Sandbox() as sandbox:
+        here = at_sandbox(settings, sandbox)
+        urls = world_urls(sandbox, here)
+        path = listed(tmp_path, "https://github.com/nobody/nothing/issues/1", *urls.values())
+        broken = faults.for_ever(faults.server_error(matches=faults.path("/repos/nobody/nothing")))
+        sandbox.servers["github"].faults.append(broken)
+        for _ in range(2):
+            with pytest.raises(StoppedEarly, match="all is done but 1 thread"):
+                hydrate_files(database, here, [path], None, CrawlProgress())
+        with database.reading() as session:
+            outcomes = {row.url: row.outcome for row in session.scalars(select(ListedUrl))}
+            assert outcomes == dict.fromkeys(urls.values(), "thread") | {
+                "https://github.com/nobody/nothing/issues/1": "pending"
+            }
+            assert read_status(session, here.study)["failing"]["github"][0]["thread"] == "nobody/nothing#1"
+        broken.times = 0
+        assert hydrate_files(database, here, [path], None, CrawlProgress()) == Counter(thread=3, gone=1)
 
 
 def test_a_list_without_urls_is_refused(database: Database, settings: Settings, tmp_path: Path) -> None:

@@ -20,8 +20,9 @@ from db.crawls import Crawl, FrontierEntry, Provenance, RawPayload
 from db.engine import Database, open_database
 from db.errors import StoppedEarly
 from db.threads import Post, Thread
-from pipeline.crawl import add_entries, crawl_source, work_off
+from pipeline.crawl import crawl_source, work_off
 from pipeline.errors import Malformed, QuotaExhausted, Refused, Unauthorized, Unreachable
+from pipeline.frontier import add_entries
 from pipeline.records import ThreadRecord
 from pipeline.sandbox import faults
 from pipeline.sandbox.clock import VirtualClock
@@ -158,6 +159,16 @@ def rig(database: Database, settings: Settings) -> Iterator[Callable[..., Rig]]:
 
 
 MakeRig = Callable[..., Rig]
+
+
+def test_a_question_that_breaks_its_batch_is_put_aside(rig: MakeRig) -> None:
+    """A batch of ids that is never answered is asked for in parts, until the broken one is alone."""
+    made = rig(world(*map(question, range(1, 31))))
+    broken = faults.path(r"questions/(.*;)?7(;|/)")
+    made.server.faults.append(faults.for_ever(faults.server_error(matches=broken)))
+    with pytest.raises(StoppedEarly, match="all is done but 1 thread"):
+        hydrate(made, *(f"https://stackoverflow.com/q/{number}" for number in range(1, 31)))
+    assert made.ids() == set(range(1, 31)) - {7}
 
 
 def test_every_question_is_stored_with_its_posts(rig: MakeRig) -> None:
@@ -724,7 +735,7 @@ class Dying:
     def __init__(self, source: Any, lives: int) -> None:
         self._source = source
         self._lives = lives
-        self.name = source.name
+        self.name, self.thread_kinds = source.name, source.thread_kinds
         self.seed, self.batch_size = source.seed, source.batch_size
 
     def fetch_page(self, entries: Any, lookup: Any) -> Any:

@@ -21,7 +21,7 @@ class Entry:
     """One piece of crawl work: `kind` and `key` name it, `parameters` say what to ask.
 
     Entries are taken by `priority` (lowest first), then in the order they were added. An entry
-    that is added again within one crawl is ignored. `id` is the frontier's, None before it is stored.
+    that is added again within one crawl is ignored. `id` and `failures` are the frontier's.
     """
 
     kind: str
@@ -30,6 +30,7 @@ class Entry:
     priority: int = 0
     cursor: dict[str, Any] | None = None
     id: int | None = None
+    failures: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,9 +116,13 @@ class Lookup(Protocol):
 
 
 class Source(Protocol):
-    """One service to crawl; holds a connection and nothing that must survive it."""
+    """One service to crawl; holds a connection and nothing that must survive it.
+
+    Entries of `thread_kinds` fetch threads and find no other entries: one that fails can wait.
+    """
 
     name: str
+    thread_kinds: frozenset[str]
 
     def seed(self, window: Window) -> Sequence[Entry]:
         """Return the first entries of a crawl; asks the service nothing."""

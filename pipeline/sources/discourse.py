@@ -34,6 +34,8 @@ MOST_REDIRECTS = 3
 class Discourse:
     """The source of one forum. Every `fetch_page` is one request (and one a redirect)."""
 
+    thread_kinds = frozenset(("topic",))
+
     def __init__(self, settings: SourceSettings, study: Study, transport: Transport) -> None:
         self.name = settings.name
         self._settings = settings

@@ -38,6 +38,8 @@ BATCHES = {"thread": MOST, "refresh": PARTS}
 class GitHub:
     """The GitHub source; see `pipeline.sources.base.Source`."""
 
+    thread_kinds = frozenset(("thread", "issue", "listed"))
+
     def __init__(
         self, settings: SourceSettings, study: Study, transport: Transport, tokens: tuple[str, ...] = ()
     ) -> None:

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from pipeline.errors import Gone, SourceError
+from pipeline.errors import Gone, SourceError, Unreachable
 from pipeline.payloads import TooMuch
 from pipeline.records import ThreadRecord
 from pipeline.sources.base import Entry, Lookup, Page, RepositoryRecord, Result
@@ -72,6 +72,9 @@ def fetch_threads(
             load.halve(len(asked))
         except TooHeavy:
             load.halve(len(asked))
+        except Unreachable as error:
+            error.about = len(asked)
+            raise
     load.grow()
     found = {entry.key: entry.parameters["found_by"] for entry in asked}
     payload = pack(

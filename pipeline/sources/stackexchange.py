@@ -45,6 +45,8 @@ from pipeline.transport import Transport
 class StackExchange:
     """The source of one Stack Exchange site. Every `fetch_page` is one request."""
 
+    thread_kinds = frozenset(("question",))
+
     def __init__(
         self, settings: SourceSettings, study: Study, transport: Transport, key: str | None = None
     ) -> None:

@@ -78,6 +78,7 @@ def upgrade() -> None:
         sa.Column("cursor", Json, nullable=True),
         sa.Column("state", sa.String(), nullable=False),
         sa.Column("note", sa.Text(), nullable=True),
+        sa.Column("failures", sa.Integer(), nullable=False),
         sa.CheckConstraint(
             "state in ('pending', 'done', 'gone', 'truncated')", name=op.f("ck_frontier_entry_state")
         ),
@@ -89,9 +90,9 @@ def upgrade() -> None:
         sa.UniqueConstraint("crawl_id", "kind", "key", name=op.f("uq_frontier_entry_crawl_id_kind_key")),
     )
     op.create_index(
-        op.f("ix_frontier_entry_crawl_id_state_priority_id"),
+        op.f("ix_frontier_entry_crawl_id_state_failures_priority_id"),
         "frontier_entry",
-        ["crawl_id", "state", "priority", "id"],
+        ["crawl_id", "state", "failures", "priority", "id"],
     )
     op.create_table(
         "raw_payload",
