@@ -38,6 +38,8 @@ def import_command(context: click.Context, file: Path, strict: bool) -> None:
         click.echo(f"skipped {line}", err=True)
     if len(report.skipped) > SHOWN:
         click.echo(f"skipped {len(report.skipped) - SHOWN} more", err=True)
+    if report.left_out:
+        click.echo(f"left out: {report.left_out} memos or passages that belong to no post", err=True)
     say(f"{report.changed} imported, {report.unchanged} unchanged, {len(report.skipped)} lines skipped")
     if report.skipped and not (report.changed or report.unchanged):
         raise InputError(f"no line could be used; the first: {report.skipped[0]}")

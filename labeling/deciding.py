@@ -144,6 +144,16 @@ def reopen(desk: Desk, thread: Thread) -> Event:
 
 
 def _payload(desk: Desk, thread: Thread, phase: str, notes: Notes) -> dict[str, Any]:
+    payload = notes_payload(thread, notes)
+    if any(reveal.annotator == desk.handle for reveal in desk.story(thread).reveals):
+        payload["suggestion_seen"] = True
+    if phase == "pilot" and not desk.protocol.is_blind:
+        payload["with"] = _partners(desk, notes.partner)
+    return payload
+
+
+def notes_payload(thread: Thread, notes: Notes) -> dict[str, Any]:
+    """Return memo, evidence and time as a decision's event keeps them; UsageError for a span outside."""
     payload: dict[str, Any] = {}
     if notes.memo:
         payload["memo"] = notes.memo
@@ -152,10 +162,6 @@ def _payload(desk: Desk, thread: Thread, phase: str, notes: Notes) -> dict[str, 
         payload["text_version"] = TEXT_VERSION
     if notes.seconds is not None:
         payload["seconds"] = notes.seconds
-    if any(reveal.annotator == desk.handle for reveal in desk.story(thread).reveals):
-        payload["suggestion_seen"] = True
-    if phase == "pilot" and not desk.protocol.is_blind:
-        payload["with"] = _partners(desk, notes.partner)
     return payload
 
 

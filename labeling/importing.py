@@ -15,8 +15,9 @@ from sqlalchemy import select
 from db.labels import import_final_labels
 from db.records import Label
 from db.threads import Thread
+from labeling.deciding import NO_NOTES, Notes, notes_payload
 from labeling.desk import Desk
-from labeling.interop import from_doccano, from_label_studio
+from labeling.interop import Carried, from_doccano, from_label_studio
 from labeling.people import HANDLE
 from pipeline.errors import InputError
 from pipeline.links import identify
@@ -28,11 +29,15 @@ TRUTH = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no":
 
 @dataclass(slots=True)
 class ImportReport:
-    """What an import did: labels that are new or changed, unchanged ones, and lines skipped with why."""
+    """What an import did: labels that are new or changed, unchanged ones, and lines skipped with why.
+
+    `left_out` counts memos of final labels, and evidence that is no passage of a post.
+    """
 
     changed: int = 0
     unchanged: int = 0
     skipped: list[str] = field(default_factory=list)
+    left_out: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +45,8 @@ class _Row:
     thread: Thread
     label: Label
     annotator: str | None
+    notes: Notes = NO_NOTES
+    left_out: int = 0
 
 
 def import_labels(desk: Desk, path: Path, *, strict: bool = False) -> ImportReport:
@@ -60,6 +67,7 @@ def import_labels(desk: Desk, path: Path, *, strict: bool = False) -> ImportRepo
         raise InputError(
             f"{len(report.skipped)} lines cannot be used, nothing is imported; {report.skipped[0]}"
         )
+    report.left_out = sum(row.left_out for row in rows)
     final = [(row.thread, row.label) for row in rows if row.annotator is None]
     report.changed = import_final_labels(desk.session, final, note=path.name)
     report.unchanged = len(final) - report.changed
@@ -75,11 +83,20 @@ def _import_vote(desk: Desk, row: _Row, report: ImportReport) -> None:
     if handle not in desk.history.people:
         desk.record("annotator", annotator=handle, payload={"role": "annotator", "strata": []})
     ends = desk.story(row.thread).ends_of("decision", handle, "imported")
-    if ends and ends[-1].label == row.label:
+    payload = notes_payload(row.thread, row.notes)
+    if ends and ends[-1].label == row.label and payload.items() <= ends[-1].payload.items():
         report.unchanged += 1
         return
     before = ends[-1].uid if ends else None
-    desk.record("decision", row.thread, row.label, annotator=handle, phase="imported", supersedes=before)
+    desk.record(
+        "decision",
+        row.thread,
+        row.label,
+        annotator=handle,
+        phase="imported",
+        supersedes=before,
+        payload=payload,
+    )
     report.changed += 1
 
 
@@ -125,8 +142,8 @@ def _object(value: Any) -> dict[str, Any] | str:
         return "is no JSON object"
     try:
         return from_doccano(value) if {"text", "label"} <= value.keys() else value
-    except (ValueError, TypeError) as error:
-        return str(error)
+    except (ValueError, TypeError, KeyError, IndexError) as error:
+        return f"is no line that nanmine exported ({type(error).__name__}: {error})"
 
 
 def _csv_lines(path: Path, text: str) -> Iterator[tuple[int, dict[str, Any] | str]]:
@@ -168,7 +185,8 @@ def _row(desk: Desk, threads: _Threads, line: dict[str, Any] | str) -> _Row:
     """Return the row of a line; ValueError says what is wrong with it."""
     if isinstance(line, str):
         raise ValueError(line)
-    unknown = line.keys() - set(COLUMNS)
+    carried = line.get("carried")
+    unknown = line.keys() - set(COLUMNS) - ({"carried"} if isinstance(carried, Carried) else set())
     if unknown:
         raise ValueError(f"unknown field {sorted(unknown)[0]!r}")
     url = line.get("url")
@@ -184,7 +202,11 @@ def _row(desk: Desk, threads: _Threads, line: dict[str, Any] | str) -> _Row:
     annotator = _text(line, "annotator")
     if annotator is not None and not HANDLE.fullmatch(annotator):
         raise ValueError(f"annotator {annotator!r} is no handle")
-    return _Row(thread, label, annotator)
+    if not isinstance(carried, Carried):
+        return _Row(thread, label, annotator)
+    if annotator is None:  # a final label has no notes
+        return _Row(thread, label, None, left_out=bool(carried.memo) + len(carried.evidence))
+    return _Row(thread, label, annotator, *carried.notes(thread))
 
 
 def _truth(value: Any) -> bool:

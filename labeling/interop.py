@@ -15,6 +15,7 @@ from typing import Any
 from db.label_states import Event
 from db.records import Label
 from db.threads import Thread
+from labeling.deciding import Notes, Span
 from labeling.desk import Desk
 from pipeline.codebook import Codebook
 from pipeline.text import to_text
@@ -29,6 +30,32 @@ class TaskText:
 
     text: str
     starts: dict[int, int]
+
+    def span_at(self, start: int, end: int) -> Span | None:
+        """Return the passage of the one post that lies there; None in the title or across posts."""
+        position = max((at for at, begin in self.starts.items() if begin <= start), default=None)
+        if position is None:
+            return None
+        begin = self.starts[position]
+        after = min((at for at in self.starts.values() if at > start), default=len(self.text) + len(GAP))
+        stop = after - len(GAP)
+        return Span(position, start - begin, end - begin) if start < end <= stop else None
+
+
+@dataclass(frozen=True, slots=True)
+class Carried:
+    """What a task carries beside its label: a memo, and evidence as offsets of the task's text."""
+
+    text: str
+    memo: str = ""
+    evidence: tuple[tuple[int, int], ...] = ()
+
+    def notes(self, thread: Thread) -> tuple[Notes, int]:
+        """Return it as the notes of a decision, and how many passages are none of a post of today."""
+        text = task_text(thread)
+        found = [text.span_at(*span) if text.text == self.text else None for span in self.evidence]
+        spans = tuple(span for span in found if span is not None)
+        return Notes(self.memo, spans), len(found) - len(spans)
 
 
 def task_text(thread: Thread) -> TaskText:
@@ -129,6 +156,7 @@ def to_doccano(desk: Desk) -> str:
                 "annotator": vote.annotator,
                 "fix_pattern": vote.fix_pattern,
                 "function": vote.function,
+                "memo": vote.payload.get("memo"),
             }
             lines.append(json.dumps(row, ensure_ascii=True))
     return "".join(f"{line}\n" for line in lines)
@@ -155,23 +183,32 @@ def from_label_studio(tasks: list[Any]) -> Iterator[tuple[int, dict[str, Any] | 
         try:
             for annotation in task["annotations"]:
                 if not annotation.get("was_cancelled"):
-                    yield number, _from_annotation(task["data"]["item_id"], annotation)
+                    yield number, _from_annotation(task["data"], annotation)
         except (KeyError, TypeError, AttributeError, IndexError, ValueError) as error:
             yield number, f"is no task that nanmine exported ({type(error).__name__}: {error})"
 
 
-def _from_annotation(url: str, annotation: dict[str, Any]) -> dict[str, Any]:
+def _from_annotation(data: dict[str, Any], annotation: dict[str, Any]) -> dict[str, Any]:
     chosen: dict[str, str] = {}
+    evidence = []
     for result in annotation["result"]:
         values = result["value"].get("choices") or result["value"].get("text")
         if result["type"] in ("choices", "textarea"):
             if len(values) != 1:
                 raise ValueError(f"{result['from_name']} has {len(values)} values")
             chosen[result["from_name"]] = values[0]
+        elif result["type"] == "labels":
+            evidence.append((int(result["value"]["start"]), int(result["value"]["end"])))
     label = _checked(chosen)
     by = annotation["completed_by"]
     email = by["email"] if isinstance(by, dict) else f"label-studio-{by}"
-    return {"url": url, "annotator": email.partition("@")[0], **label}
+    carried = Carried(str(data.get("text")), chosen.get("memo", ""), tuple(evidence))
+    return {
+        "url": data["item_id"],
+        "annotator": email.partition("@")[0],
+        **label,
+        "carried": carried,
+    }
 
 
 def _checked(chosen: dict[str, str]) -> dict[str, Any]:
@@ -200,6 +237,15 @@ def from_doccano(row: dict[str, Any]) -> dict[str, Any]:
         raise ValueError(f"has {len(labels)} labels")
     code, _, reason = labels[0].partition(":")
     kept = {name: row.get(name) for name in ("url", "annotator", "fix_pattern", "function")}
+    evidence = tuple(_passage(entity) for entity in row.get("entities") or ())
+    kept["carried"] = Carried(row["text"], str(row.get("memo") or ""), evidence)
     if code == "invalid":
         return {**kept, "valid": False, "reason": reason}
     return {**kept, "valid": True, "root_cause": labels[0]}
+
+
+def _passage(entity: Any) -> tuple[int, int]:
+    """Return the offsets of an entity, which doccano writes as a list or as an object."""
+    if isinstance(entity, dict):
+        return int(entity["start_offset"]), int(entity["end_offset"])
+    return int(entity[0]), int(entity[1])

@@ -14,12 +14,15 @@ import pytest
 
 from db.engine import Database, open_database
 from db.labels import final_labels, read_history
+from db.records import Label
 from db.threads import Post, Thread, ThreadStratum
 from flows.cli import run
+from labeling.deciding import Notes, Span, notes_payload
 from labeling.desk import Desk, at_desk
 from labeling.exporting import annotator_rows, as_csv
 from labeling.importing import import_labels
-from labeling.interop import label_studio_config, task_text, to_doccano, to_label_studio
+from labeling.interop import TaskText, label_studio_config, task_text, to_doccano, to_label_studio
+from labeling.people import add_annotator
 from pipeline.study import Study
 
 Run = Callable[..., tuple[int, str, str]]
@@ -317,6 +320,48 @@ def test_exports_come_back(command: Run, database: Database, tmp_path: Path, stu
         assert command("label", "export", "--annotators", "--format", format_, "--out", name)[0] == 0
     for name in ("own.csv", "own.jsonl", "ls.json", "doccano.jsonl"):
         assert command("label", "import", name, "--strict")[1].startswith("0 imported, 3 unchanged"), name
+
+
+@pytest.mark.parametrize("export", [to_label_studio, to_doccano])
+def test_memos_and_evidence_come_back(
+    command: Run, database: Database, tmp_path: Path, study: Study, export: Callable[[Desk], str]
+) -> None:
+    """What was noted beside a label is imported with it, once; what fits no post is counted out loud."""
+    put(database, ["first nan\u2028 \U0001f600 here", "second nan"])
+    with database.writing() as session:
+        desk = Desk(session, study)
+        add_annotator(desk, "ada")
+        thread = desk.thread("1")
+        payload = notes_payload(thread, Notes("looked at twice", (Span(0, 6, 9), Span(0, 0, 5))))
+        desk.record(
+            "decision", thread, Label(True, None, "IR"), annotator="ada", phase="imported", payload=payload
+        )
+        text = export(desk)
+    (tmp_path / "same").write_text(text)
+    assert command("label", "import", "same", "--strict")[1].startswith("0 imported, 1 unchanged")
+    (tmp_path / "new").write_text(text.replace("looked at twice", "once more").replace("ada", "eve"))
+    assert command("label", "import", "new", "--strict")[1].startswith("1 imported, 0 unchanged")
+    with database.reading() as session:
+        votes = Desk(session, study).story(Desk(session, study).thread("1")).votes
+        assert votes["eve"].payload == payload | {"memo": "once more"}
+    (tmp_path / "moved").write_text(text.replace("first nan", "First nan").replace("ada", "max"))
+    assert "left out: 2 memos or passages" in command("label", "import", "moved")[2]
+
+
+@pytest.mark.parametrize(
+    ("span", "found"),
+    [
+        ((7, 10), Span(0, 0, 3)),
+        ((12, 17), Span(1, 0, 5)),
+        ((0, 3), None),
+        ((9, 13), None),
+        ((15, 18), None),
+        ((8, 8), None),
+    ],
+)
+def test_a_passage_of_the_task_is_one_of_a_post(span: tuple[int, int], found: Span | None) -> None:
+    """Offsets of the whole text are offsets of the post they lie in; title and gaps are no post."""
+    assert TaskText("title\n\nnan\n\nreply", {0: 7, 1: 12}).span_at(*span) == found
 
 
 def test_label_studio_takes_the_export(database: Database, study: Study, tmp_path: Path) -> None:
