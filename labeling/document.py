@@ -1,4 +1,4 @@
-"""A thread as wrapped lines for the annotation screen: prose and code told apart, keywords marked.
+"""A thread as wrapped lines for the annotation screen: prose, code and quotes told apart, keywords marked.
 
 Pure and quick: each line knows which characters of which post it shows, so that evidence can be
 marked on the screen and kept as offsets. Text is made printable here, piece by piece.
@@ -6,9 +6,10 @@ marked on the screen and kept as offsets. Text is made printable here, piece by 
 
 from __future__ import annotations
 
+import re
 from bisect import bisect_right
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from textwrap import wrap
 
 from db.threads import Thread
@@ -16,13 +17,15 @@ from pipeline.keywords import KeywordMatcher
 from pipeline.terminal import printable
 from pipeline.text import to_text
 
-HEAD = "head"
+HEAD, MATCH, DIM = "head", "match", "dim"
+FENCE = re.compile(r" {0,3}(```|~~~)")
+QUOTE = re.compile(r" {0,3}>(?!>> )")  # and no prompt of Python
 LONGEST_TITLE = 1000
 
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """One line of the screen: (text, style) pieces; styles are head, prose, code and match.
+    """One line of the screen: (text, style) pieces; styles are head, prose, code, match and dim.
 
     `post`, `start` and `end` say what it shows: characters of a post's text, or no post's.
     """
@@ -40,16 +43,28 @@ class Line:
 
 @dataclass(frozen=True, slots=True)
 class Document:
-    """The lines of a thread and the line at which each post begins."""
+    """The lines of a thread, those at which a post begins, and those with a keyword."""
 
     lines: tuple[Line, ...]
-    post_lines: tuple[int, ...] = field(default=())
+    post_lines: tuple[int, ...] = ()
+    match_lines: tuple[int, ...] = ()
+
+    def hits(self, words: str) -> list[int]:
+        """Return the lines that hold the words, whatever their case."""
+        wanted = words.casefold()
+        return [number for number, line in enumerate(self.lines) if wanted in line.text.casefold()]
 
     def find(self, words: str, after: int) -> int | None:
         """Return the next line after `after` that holds the words, from the top again at the end."""
-        wanted = words.casefold()
-        hits = [number for number, line in enumerate(self.lines) if wanted in line.text.casefold()]
+        hits = self.hits(words)
         return next((number for number in hits if number > after), hits[0] if hits else None)
+
+    def line_of(self, post: int, offset: int) -> int:
+        """Return the line that shows a character of a post, or else the one after it."""
+        for number, line in enumerate(self.lines):
+            if line.post is not None and (line.post > post or (line.post == post and line.end > offset)):
+                return number
+        return max(len(self.lines) - 1, 0)
 
 
 def to_document(thread: Thread, keywords: KeywordMatcher, width: int) -> Document:
@@ -66,8 +81,16 @@ def to_document(thread: Thread, keywords: KeywordMatcher, width: int) -> Documen
         lines.append(Line(((f"── {post.position} {post.role}{accepted} "[:width].ljust(width, "─"), HEAD),)))
         text = to_text(post.body, post.body_format)
         marks = [(match.start, match.end) for match in keywords.find(text.plain)]
-        lines += _lines(post.position, text.plain, _styles(text.code, marks), width)
-    return Document(tuple(lines), tuple(post_lines))
+        styles = _styles(text.code, marks)
+        lines += _lines(post.position, text.plain, styles, width, post.body_format == "markdown")
+    return Document(tuple(lines), tuple(post_lines), lines_with_keywords(lines))
+
+
+def lines_with_keywords(lines: Sequence[Line]) -> tuple[int, ...]:
+    """Return the numbers of the lines with a keyword."""
+    return tuple(
+        number for number, line in enumerate(lines) if any(style == MATCH for _, style in line.pieces)
+    )
 
 
 def _styles(code: tuple[tuple[int, int], ...], marks: list[tuple[int, int]]) -> list[tuple[int, str]]:
@@ -80,7 +103,7 @@ def _styles(code: tuple[tuple[int, int], ...], marks: list[tuple[int, int]]) -> 
         if _inside(border, code, code_starts):
             style = "code"
         if _inside(border, marks, mark_starts):
-            style = "match"
+            style = MATCH
         changes.append((border, style))
     return changes
 
@@ -92,14 +115,25 @@ def _inside(
     return index >= 0 and offset < spans[index][1]
 
 
-def _lines(post: int, text: str, styles: list[tuple[int, str]], width: int) -> Iterator[Line]:
+def _lines(
+    post: int, text: str, styles: list[tuple[int, str]], width: int, is_markdown: bool
+) -> Iterator[Line]:
     starts = [start for start, _ in styles]
     position = 0
     for paragraph in text.split("\n"):
         end = position + len(paragraph)
+        is_dim = is_markdown and _is_dim(paragraph, styles[bisect_right(starts, position) - 1][1])
         for start, stop in _wrapped(paragraph, position, width):
-            yield Line(tuple(_pieces(text, start, stop, styles, starts)), post, start, stop)
+            pieces = _pieces(text, start, stop, styles, starts)
+            if is_dim:
+                pieces = ((piece, style if style == MATCH else DIM) for piece, style in pieces)
+            yield Line(tuple(pieces), post, start, stop)
         position = end + 1
+
+
+def _is_dim(paragraph: str, style: str) -> bool:
+    """Say whether a line of Markdown quotes another post, or is the fence around code."""
+    return (FENCE if style == "code" else QUOTE).match(paragraph) is not None
 
 
 def _wrapped(paragraph: str, position: int, width: int) -> Iterator[tuple[int, int]]:

@@ -4,16 +4,10 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
-from rich.segment import Segment
-from rich.style import Style
 from rich.text import Text
 from textual import events
 from textual.app import App, ComposeResult
 from textual.containers import Horizontal, VerticalScroll
-from textual.geometry import Size
-from textual.message import Message
-from textual.scroll_view import ScrollView
-from textual.strip import Strip
 from textual.widgets import Input, Static
 
 from db.engine import Database
@@ -21,65 +15,13 @@ from db.errors import NanmineError
 from labeling.adjudicating import DIFFICULTIES
 from labeling.deciding import Span
 from labeling.document import Document, Line
+from labeling.document_view import DocumentView
 from labeling.tui_panels import codebook_panel, draft_line, help_text, progress_line
 from labeling.tui_session import Work
 from pipeline.study import Study
 from pipeline.terminal import printable
 
-STYLES = {
-    "head": Style(bold=True, color="cyan"),
-    "prose": Style(),
-    "code": Style(color="green"),
-    "match": Style(bold=True, reverse=True, color="yellow"),
-}
-EVIDENCE = Style(underline=True, bold=True)
-
-
-class DocumentView(ScrollView, can_focus=True):
-    """The thread: lines that were rendered once, drawn as the view moves over them."""
-
-    def __init__(self) -> None:
-        super().__init__(id="document")
-        self.document = Document(())
-        self.spans: list[Span] = []
-
-    class Widened(Message):
-        """The pane has another width, so its lines have to be wrapped anew."""
-
-    def on_resize(self, event: events.Resize) -> None:
-        """Ask for new lines where the width changed."""
-        if self.document.lines:
-            self.post_message(self.Widened())
-
-    def show(self, document: Document, top: int = 0) -> None:
-        """Show another document, from its first line or from `top`."""
-        self.document, self.spans = document, []
-        self.virtual_size = Size(1, len(document.lines))
-        self.scroll_to(0, top, animate=False)
-        self.refresh()
-
-    def render_line(self, y: int) -> Strip:
-        """Return one line of the view."""
-        number = self.scroll_offset.y + y
-        if number >= len(self.document.lines):
-            return Strip.blank(self.size.width)
-        line = self.document.lines[number]
-        marked = any(
-            span.position == line.post and span.start < line.end and line.start < span.end
-            for span in self.spans
-        )
-        extra = EVIDENCE if marked else Style()
-        strip = Strip([Segment(text, STYLES[style] + extra) for text, style in line.pieces])
-        return strip.crop_extend(0, self.size.width, None)
-
-    @property
-    def top(self) -> int:
-        """The number of the line at the top of the view."""
-        return int(self.scroll_offset.y)
-
-    def go(self, line: int) -> None:
-        """Put a line at the top of the view."""
-        self.scroll_to(0, max(line, 0), animate=False)
+ABOVE = 3  # lines shown above a keyword that was jumped to
 
 
 class AnnotationScreen(App[None]):
@@ -100,6 +42,9 @@ class AnnotationScreen(App[None]):
         ("b,pageup", "page(-1)", "page up"),
         ("n", "post(1)", "next post"),
         ("N", "post(-1)", "previous post"),
+        ("full_stop", "keyword(1)", "next keyword"),
+        ("comma", "keyword(-1)", "previous keyword"),
+        ("z", "fold", "fold code"),
         ("slash", "ask('find')", "find"),
         ("m", "ask('memo')", "memo"),
         ("o", "ask('function')", "function"),
@@ -163,9 +108,7 @@ class AnnotationScreen(App[None]):
 
     def on_document_view_widened(self) -> None:
         """Wrap the thread to the new width and stay at the same post's place."""
-        share = self.view.top / max(len(self.view.document.lines), 1)
-        document = self.work.rewrap(self.view.size.width - 2)
-        self.view.show(document, round(share * len(document.lines)))
+        self.view.show_again(self.work.rewrap(self.view.size.width - 2))
         self.view.spans = self.work.draft.spans
 
     def say(self, message: str = "") -> None:
@@ -249,10 +192,17 @@ class AnnotationScreen(App[None]):
 
     def action_post(self, step: int) -> None:
         """Go to the next or the previous post."""
-        starts = self.view.document.post_lines
-        ahead = [line for line in starts if (line > self.view.top if step > 0 else line < self.view.top)]
-        if ahead:
-            self.view.go(ahead[0] if step > 0 else ahead[-1])
+        self.view.jump(self.view.document.post_lines, step)
+
+    def action_keyword(self, step: int) -> None:
+        """Go to the next or the previous line with a keyword."""
+        is_there = self.view.jump(self.view.document.match_lines, step, above=ABOVE)
+        self.say("" if is_there else "no keyword further on")
+
+    def action_fold(self) -> None:
+        """Show long code whole, or folded again."""
+        self.found_line = None
+        self.view.toggle()
 
     def action_codebook(self) -> None:
         """Show the whole codebook, or the list again."""
@@ -304,6 +254,8 @@ class AnnotationScreen(App[None]):
 
     def _find(self, words: str) -> None:
         self.found = words
+        if words and self.view.hides(words):
+            self.action_fold()
         after = self.view.top if self.found_line is None else self.found_line
         line = self.found_line = self.view.document.find(words, after) if words else None
         if line is not None:

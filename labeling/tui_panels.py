@@ -112,5 +112,6 @@ def help_text() -> str:
     return (
         "1-9 0 cause · x reason · ? unsure · f fix pattern · o function · m memo · v evidence\n"
         "Enter commit and next · u undo · p propose · c codebook · s proposal · a uncertain threads\n"
-        "j k space b scroll · n N post · / find · d difficulty · D discard · e defer · q quit"
+        "j k space b scroll · n N post · . , keyword · / find · z fold or unfold code\n"
+        "d difficulty · D discard · e defer · q quit"
     )

@@ -21,7 +21,8 @@ from db.threads import Post, Thread, ThreadStratum
 from flows.cli import run
 from labeling.active import draw_uncertain
 from labeling.desk import Desk
-from labeling.document import to_document
+from labeling.document import Document, to_document
+from labeling.folding import folded
 from labeling.people import add_annotator
 from pipeline.study import Study, load_study
 from pipeline.terminal import printable
@@ -32,6 +33,7 @@ pytest.importorskip("textual")
 from labeling.tui import AnnotationScreen
 
 KEYWORDS = load_study().keywords
+LOG = "\n".join(("It fails:", "```", *(f"step {at}" for at in range(60)), "```", "> It did?", "Why?"))
 OWN = "[labeling]\npilot_size = 0\ncheck_after = 'any_time'\nowned_strata = false\n"
 ALL = "\x1b]0;owned\x07 [bold]x[/] tensor[/] a\u202eb \x9b31m 漢字 " + "x" * 300
 
@@ -236,3 +238,65 @@ def test_an_endless_line_is_wrapped(piece: str) -> None:
     """A single line of 10 MB opens, cut where texts are cut."""
     document = to_document(made_thread(piece * (10_000_000 // len(piece))), KEYWORDS, 80)
     assert all(len(line.text) <= 80 for line in document.lines)
+
+
+def shown(document: Document) -> list[str]:
+    """Return the lines of a document."""
+    return [line.text for line in document.lines]
+
+
+def test_long_code_is_folded_to_its_ends_and_keywords() -> None:
+    """Of a long log the first and last lines stay, those about a keyword, and what is hidden is counted."""
+    whole = to_document(made_thread(LOG.replace("step 30", "loss nan")), KEYWORDS, 60)
+    short = folded(whole)
+    post = shown(short)[short.post_lines[0] + 1 : short.post_lines[1]]
+    assert post == [
+        "It fails:", "```", *(f"step {at}" for at in range(6)), "    ⋯ 23 more lines of code, z shows them",
+        "step 29", "loss nan", "step 31", "    ⋯ 24 more lines of code, z shows them",
+        *(f"step {at}" for at in range(56, 60)), "```", "> It did?", "Why?",
+    ]  # fmt: skip
+    assert [short.lines[line].text for line in short.match_lines] == ["loss nan"] * 2
+    assert [short.lines[line].pieces for line in short.post_lines] == [
+        whole.lines[line].pieces for line in whole.post_lines
+    ]
+
+
+@given(st.lists(st.sampled_from(["prose", "    code", "```", "nan", "> quote", ""]), max_size=80))
+def test_folding_hides_code_without_a_keyword_and_nothing_else(lines: list[str]) -> None:
+    """Every line of prose and every keyword stays, in order, and the counts say what is hidden."""
+    whole = to_document(made_thread("\n".join(lines)), KEYWORDS, 40)
+    short = folded(whole)
+    folds = [line.text for line in short.lines if "more lines of code" in line.text]
+    assert len(whole.lines) == len(short.lines) - len(folds) + sum(int(fold.split()[1]) for fold in folds)
+    assert len(short.match_lines) == len(whole.match_lines)
+    assert [line for line in short.lines if line in whole.lines] == [
+        line for line in short.lines if "more lines of code" not in line.text
+    ]
+
+
+@pytest.mark.parametrize(
+    ("line", "style"),
+    [
+        ("> quoted", "dim"),
+        ("```", "dim"),
+        (">>> import torch", "prose"),
+        ("a > b", "prose"),
+        ("`x`", "prose"),
+    ],
+)
+def test_quotes_and_fences_are_dim(line: str, style: str) -> None:
+    """What quotes another post, or only marks code, steps back; what was typed at a prompt does not."""
+    document = to_document(made_thread(f"{line}\nx\n```" if line == "```" else line), KEYWORDS, 60)
+    assert document.lines[document.post_lines[0] + 1].pieces[0][1] == style
+
+
+def test_keys_go_to_keywords_and_unfold(database: Database, own: Study) -> None:
+    """`.` and `,` go from keyword to keyword, `z` shows folded code, and `/` finds what is folded."""
+    fill(database, own, "\n\n".join((LOG, *("so",) * 20, "alpha is nan", *("so",) * 20, "omega is inf")))
+    assert "alpha&#160;is" not in press(database, own, "ada")
+    assert "alpha&#160;is" in press(database, own, "ada", "full_stop")
+    assert "omega&#160;is" in press(database, own, "ada", "full_stop", "full_stop")
+    assert "alpha&#160;is" in press(database, own, "ada", "full_stop", "full_stop", "comma")
+    assert "step&#160;9" in press(database, own, "ada", "z")
+    assert "step&#160;9" not in press(database, own, "ada", "z", "z")
+    assert "step&#160;33" in press(database, own, "ada", "slash", *"step", "space", *"33", "enter")
