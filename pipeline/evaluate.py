@@ -98,9 +98,9 @@ def cross_validate(
 
 
 def _folds(strata: Any, groups: Any, seed: int) -> Iterator[tuple[Any, Any]]:
-    if len(set(groups)) < FOLDS:
+    if len(set(groups)) < FOLDS or max(np.unique(strata, return_counts=True)[1]) < FOLDS:
         raise NothingToDo(
-            f"{len(set(groups))} groups of labelled threads are too few for {FOLDS} folds; label more"
+            f"{len(strata)} labels of {len(set(groups))} groups are too few for {FOLDS} folds; label more"
         )
     splitter = StratifiedGroupKFold(FOLDS, shuffle=True, random_state=seed)
     yield from quiet_split(splitter, strata, groups)

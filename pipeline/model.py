@@ -239,8 +239,11 @@ def _most_cautious(trials: Sequence[tuple[Floats, Choice]]) -> Choice:
 
 
 def inner_folds(labels: Any, groups: Any, seed: int) -> list[tuple[Any, Any]]:
-    """Return the folds within a training set, by group; none where there are too few groups."""
-    if len(labels) < 4 * INNER_FOLDS or len(set(groups)) < 2 * INNER_FOLDS or len(set(labels)) < 2:
+    """Return the folds within a training set, by group; none where groups or labels of a kind are too few."""
+    if len(labels) < 4 * INNER_FOLDS or len(set(groups)) < 2 * INNER_FOLDS:
+        return []
+    kinds = np.unique(labels, return_counts=True)[1]
+    if len(kinds) < 2 or max(kinds) < INNER_FOLDS:
         return []
     splitter = StratifiedGroupKFold(INNER_FOLDS, shuffle=True, random_state=seed)
     return [(a, b) for a, b in quiet_split(splitter, labels, groups) if len(a) and len(b)]

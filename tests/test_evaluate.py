@@ -59,10 +59,11 @@ def test_labels_without_a_valid_thread_are_evaluated_for_what_there_is() -> None
     assert evaluation_lines(figures)
 
 
-def test_too_few_groups_are_said() -> None:
-    """Fewer groups than folds end with a line that says so."""
+@pytest.mark.parametrize("labels", [3, 8])
+def test_too_few_labels_are_said(labels: int) -> None:
+    """Fewer groups than folds, or labels of one kind than folds, end with a line that says so."""
     with pytest.raises(NothingToDo, match="too few"):
-        evaluate(toy_examples(3, CODEBOOK), CODEBOOK, repeats=1)
+        evaluate(toy_examples(labels, CODEBOOK), CODEBOOK, repeats=1)
 
 
 def test_work_saved_matches_a_case_worked_by_hand() -> None:

@@ -8,7 +8,7 @@ import pytest
 from db.records import Label
 from pipeline.features import concatenate, extract
 from pipeline.logistic import PriorLogistic
-from pipeline.model import Examples, fix_probabilities, rules_model, train
+from pipeline.model import Examples, fix_probabilities, inner_folds, rules_model, train
 from pipeline.rules import Rules
 from pipeline.weighting import near_duplicates
 from tests.model_documents import toy_codebook, toy_document, toy_examples
@@ -64,6 +64,12 @@ def test_few_or_one_sided_labels_leave_finite_probabilities(labels: list[Label])
     assert np.isfinite(valid).all()
     assert np.isfinite(causes).all()
     assert causes[0].argmax() == 1  # what the cue says is not forgotten
+
+
+def test_labels_that_are_all_rare_are_not_folded() -> None:
+    """A dozen labels of six kinds, two of each, are trained on without cross-validation within."""
+    assert inner_folds(np.repeat(np.arange(6), 2), np.arange(12), 0) == []
+    assert len(inner_folds(np.repeat(np.arange(4), 3), np.arange(12), 0)) == 3
 
 
 def test_a_cause_without_labels_keeps_what_its_cue_says() -> None:
