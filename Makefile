@@ -40,11 +40,12 @@ lint: setup
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-bench: setup  ## requests, speed and memory; BENCHMARK=…/dl-bug-posts.csv adds the published mark
+bench: setup  ## requests, speed and memory; BENCHMARK=…/dl-bug-posts.csv adds the published mark, LABELLED=sqlite:///… active order
 	$(BIN)/python tests/bench/crawl.py
 	$(BIN)/python tests/bench/tables.py
 	$(BIN)/python tests/bench/label_screen.py
 	$(if $(BENCHMARK),$(BIN)/python tests/bench/dl_bug_posts.py $(BENCHMARK))
+	$(if $(LABELLED),$(BIN)/python tests/bench/active_order.py $(LABELLED))
 
 pictures: setup  ## the README's pictures of the annotation screen, from the running program
 	$(BIN)/python tests/bench/screenshots.py labeling/screens

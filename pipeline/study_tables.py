@@ -40,7 +40,7 @@ def _with_note(table: Table, active: int) -> Table:
     """Say below a table of labels how many it leaves out, and why."""
     if table.name in OF_NO_LABELS:
         return table
-    note = f"{active} more labels are in no table: a model's uncertainty drew their threads, not chance."
+    note = f"Left out of every table: {active} labels of threads that a model's uncertainty drew, not chance."
     return replace(table, notes=(*table.notes, note))
 
 

@@ -180,7 +180,7 @@ def test_active_labels_train_and_count_nowhere(
         material = read_material(session, everything=True)
         assert (material.groups, material.active, material.origins) == ({}, 4, ())
         for table in study_tables(material, lab.study, everything=True):
-            said = any("4 more labels are in no table" in note for note in table.notes)
+            said = any("every table: 4 labels" in note for note in table.notes)
             assert said is (table.name not in ("criteria", "table2"))
         assert checks_of(history).checked == 0
         with pytest.raises(NothingToDo):
