@@ -43,6 +43,7 @@ lint: setup
 bench: setup  ## requests, speed and memory; BENCHMARK=…/dl-bug-posts.csv adds the published mark, LABELLED=sqlite:///… active order
 	$(BIN)/python tests/bench/crawl.py
 	$(BIN)/python tests/bench/tables.py
+	$(BIN)/python tests/bench/proposals.py
 	$(BIN)/python tests/bench/label_screen.py
 	$(if $(BENCHMARK),$(BIN)/python tests/bench/dl_bug_posts.py $(BENCHMARK))
 	$(if $(LABELLED),$(BIN)/python tests/bench/active_order.py $(LABELLED))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -24,24 +24,31 @@ from sqlalchemy.orm import Mapped, Session, mapped_column
 from db.base import Base
 from db.threads import Thread
 
-BATCH = 500
+BATCH = 500  # rows read or written at a time
+MANY = 10_000  # keys beyond which all keys are read at once
 
 
 class CachedFeatures(Base):
     """The features of one text, under a key that digests the text, the cues and the feature version.
 
-    `indices` (int32) and `counts` (uint8) are the columns that are not zero; `facts` are float32;
-    `cues` (int16) are the cues that hit, and `hits` where they did.
+    `lengths` (int32) says how many columns of each block are not zero, `indices` (int32) and `counts`
+    (uint8) are those columns; `facts` are float32, `cues` (int16) the cues that hit. `traces` (uint16)
+    are the pieces in which each column, then each cue, is met first; `pieces`, packed, what they read.
+    The small values come first: SQLite need not walk the long ones to reach them.
     """
 
     __tablename__ = "cached_features"
+    __table_args__ = (UniqueConstraint("key"),)
 
-    key: Mapped[str] = mapped_column(primary_key=True)
-    indices: Mapped[bytes] = mapped_column(LargeBinary)
-    counts: Mapped[bytes] = mapped_column(LargeBinary)
+    id: Mapped[int] = mapped_column(primary_key=True)
+    key: Mapped[str]
+    lengths: Mapped[bytes] = mapped_column(LargeBinary)
     facts: Mapped[bytes] = mapped_column(LargeBinary)
     cues: Mapped[bytes] = mapped_column(LargeBinary)
-    hits: Mapped[list[Any]] = mapped_column(JSON)
+    indices: Mapped[bytes] = mapped_column(LargeBinary)
+    counts: Mapped[bytes] = mapped_column(LargeBinary)
+    traces: Mapped[bytes] = mapped_column(LargeBinary)
+    pieces: Mapped[bytes] = mapped_column(LargeBinary)
 
 
 class ProposalModel(Base):
@@ -157,46 +164,47 @@ def keep_figures(session: Session, data: str, codebook: str, figures: dict[str, 
     return None
 
 
-def replace_proposals(session: Session, model_id: int, rows: list[dict[str, Any]]) -> None:
-    """Store what a model proposes, in place of what it proposed before."""
-    session.execute(delete(Proposal).where(Proposal.model_id == model_id))
+def replace_proposals(session: Session, model_id: int, rows: Sequence[dict[str, Any]]) -> None:
+    """Store what a model proposes for some threads, in place of what it proposed for them before."""
+    own = delete(Proposal).where(Proposal.model_id == model_id)
     for start in range(0, len(rows), BATCH):
-        session.execute(
-            insert(Proposal), [row | {"model_id": model_id} for row in rows[start : start + BATCH]]
-        )
+        batch = rows[start : start + BATCH]
+        session.execute(own.where(Proposal.thread_id.in_([row["thread_id"] for row in batch])))
+        session.execute(insert(Proposal), [row | {"model_id": model_id} for row in batch])
 
 
-def cached_features(session: Session, keys: Iterable[str]) -> dict[str, tuple[bytes, bytes, bytes, bytes]]:
-    """Return (indices, counts, facts, cues) of the keys that are in the cache."""
-    wanted = list(keys)
-    columns = (
-        CachedFeatures.key,
-        CachedFeatures.indices,
-        CachedFeatures.counts,
-        CachedFeatures.facts,
-        CachedFeatures.cues,
-    )
-    found: dict[str, tuple[bytes, bytes, bytes, bytes]] = {}
-    for start in range(0, len(wanted), BATCH):
-        query = select(*columns).where(CachedFeatures.key.in_(wanted[start : start + BATCH]))
-        found.update({row[0]: (row[1], row[2], row[3], row[4]) for row in session.execute(query)})
-    return found
+def drop_proposals(session: Session, model_id: int, kept: Collection[int]) -> None:
+    """Remove what a model proposed for threads other than those kept."""
+    found = session.execute(select(Proposal.id, Proposal.thread_id).where(Proposal.model_id == model_id))
+    gone = [id_ for id_, thread_id in found if thread_id not in kept]
+    for start in range(0, len(gone), BATCH):
+        session.execute(delete(Proposal).where(Proposal.id.in_(gone[start : start + BATCH])))
 
 
-def cached_hits(session: Session, keys: Iterable[str]) -> dict[str, list[Any]]:
-    """Return where the cues hit, for the keys that are in the cache."""
-    wanted = list(keys)
-    found: dict[str, list[Any]] = {}
-    for start in range(0, len(wanted), BATCH):
-        query = select(CachedFeatures.key, CachedFeatures.hits)
-        rows = session.execute(query.where(CachedFeatures.key.in_(wanted[start : start + BATCH])))
-        found.update((key, hits) for key, hits in rows)
-    return found
+def cached_ids(session: Session, keys: Sequence[str]) -> dict[str, int]:
+    """Return the ids of the rows of the cache under some keys, where they are there."""
+    columns = (CachedFeatures.key, CachedFeatures.id)
+    if len(keys) > MANY:
+        found = dict(session.execute(select(*columns)).tuples().all())
+        return {key: found[key] for key in keys if key in found}
+    batches = (keys[start : start + BATCH] for start in range(0, len(keys), BATCH))
+    queries = (select(*columns).where(CachedFeatures.key.in_(batch)) for batch in batches)
+    return {key: id_ for query in queries for key, id_ in session.execute(query)}
 
 
-def cache_features(session: Session, rows: list[dict[str, Any]]) -> None:
+def cached_rows(session: Session, ids: Sequence[int], columns: Sequence[str]) -> list[tuple[Any, ...]]:
+    """Return some columns of the rows of the cache with these ids, in their order."""
+    wanted = [getattr(CachedFeatures, name) for name in ("id", *columns)]
+    found: dict[int, tuple[Any, ...]] = {}
+    for start in range(0, len(ids), BATCH):
+        query = select(*wanted).where(CachedFeatures.id.in_(ids[start : start + BATCH]))
+        found.update((row[0], row[1:]) for row in session.execute(query).tuples())
+    return [found[id_] for id_ in ids]
+
+
+def cache_features(session: Session, rows: Sequence[dict[str, Any]]) -> None:
     """Add rows (the columns of CachedFeatures) to the cache; keys that are there stay as they are."""
-    there = cached_hits(session, [row["key"] for row in rows])
+    there = cached_ids(session, [row["key"] for row in rows])
     fresh = {row["key"]: row for row in rows if row["key"] not in there}
     if fresh:
         session.execute(insert(CachedFeatures), list(fresh.values()))

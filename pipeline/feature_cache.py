@@ -7,16 +7,19 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
-from scipy.sparse import csr_matrix
 from sqlalchemy.orm import Session
 
 from db.engine import Database
-from db.proposals import cache_features, cached_features, cached_hits
+from db.proposals import cache_features, cached_ids, cached_rows
 from pipeline.dataset import FACTS, Document, Reference, read_documents
-from pipeline.features import COLUMNS, FEATURES_VERSION, Features, extract
-from pipeline.rules import Hit, Rules
+from pipeline.evidence import Traces, pack
+from pipeline.features import BLOCKS, FEATURES_VERSION, Features, extract
+from pipeline.rules import Rules
+from pipeline.scoring import Sheet, bounds
 from pipeline.study import Study
 
+SCORED = ("lengths", "facts", "cues", "indices", "counts")  # columns of the cache that make a sheet
+TRACED = ("traces", "pieces")  # columns that say where its numbers come from
 BATCH = 200  # texts read and written at a time
 
 
@@ -42,9 +45,10 @@ class FeatureCache:
         progress: Callable[[int], None] = lambda _: None,
     ) -> int:
         """Read what is not in the cache yet, in batches; return how many texts were read."""
+        keys = [self.key(reference) for reference in references]
         with database.reading() as session:
-            there = cached_features(session, [self.key(reference) for reference in references])
-        missing = [reference for reference in references if self.key(reference) not in there]
+            there = cached_ids(session, keys)
+        missing = [one for one, key in zip(references, keys, strict=True) if key not in there]
         for start in range(0, len(missing), BATCH):
             batch = missing[start : start + BATCH]
             with database.reading() as session:
@@ -56,41 +60,48 @@ class FeatureCache:
         return len(missing)
 
     def _rows(self, documents: Sequence[Document]) -> Iterator[dict[str, Any]]:
-        features, hits = extract(documents, self.rules)
-        features.counts.sort_indices()
-        for row, document in enumerate(documents):
-            own = slice(features.counts.indptr[row], features.counts.indptr[row + 1])
+        features, traces = extract(documents, self.rules)
+        sheet = Sheet.of(features)
+        for row, (document, trace) in enumerate(zip(documents, traces, strict=True)):
+            starts = sheet.starts[row * len(BLOCKS) : (row + 1) * len(BLOCKS) + 1]
+            own = slice(starts[0], starts[-1])
             reference = Reference(document.thread_id, document.url, document.content_sha256, document.group)
             yield {
                 "key": self.key(reference),
-                "indices": features.counts.indices[own].astype(np.int32).tobytes(),
-                "counts": np.minimum(features.counts.data[own], 255).astype(np.uint8).tobytes(),
-                "facts": features.facts[row].astype(np.float32).tobytes(),
-                "cues": np.flatnonzero(features.cues[row]).astype(np.int16).tobytes(),
-                "hits": [[hit.cue, hit.text, hit.position] for hit in hits[row]],
+                "lengths": np.diff(starts).tobytes(),
+                "facts": sheet.facts[row].astype(np.float32).tobytes(),
+                "cues": np.flatnonzero(sheet.cues[row]).astype(np.int16).tobytes(),
+                "indices": sheet.indices[own].tobytes(),
+                "counts": sheet.counts[own].tobytes(),
+                "traces": np.concatenate([trace.counts, trace.cues]).tobytes(),
+                "pieces": pack(trace),
             }
+
+    def ids(self, session: Session, references: Sequence[Reference]) -> list[int]:
+        """Return where in the cache some threads are; KeyError if one is not cached."""
+        keys = [self.key(reference) for reference in references]
+        there = cached_ids(session, keys)
+        return [there[key] for key in keys]
 
     def features(self, session: Session, references: Sequence[Reference]) -> Features:
         """Return the cached features of some threads, row by row; KeyError if one is not cached."""
-        keys = [self.key(reference) for reference in references]
-        return self.unpack(cached_features(session, keys), keys)
+        return self.sheet(cached_rows(session, self.ids(session, references), SCORED)).features()
 
-    def unpack(self, found: dict[str, tuple[bytes, bytes, bytes, bytes]], keys: Sequence[str]) -> Features:
-        """Return cached rows as features, in the order of the keys."""
-        rows = [found[key] for key in keys]
-        lengths = np.array([len(row[1]) for row in rows], dtype=np.int64)
-        indices = np.frombuffer(b"".join(row[0] for row in rows), dtype=np.int32)
-        counts = np.frombuffer(b"".join(row[1] for row in rows), dtype=np.uint8).astype(np.float32)
-        starts = np.concatenate([[0], np.cumsum(lengths)])
-        matrix = csr_matrix((counts, indices, starts), shape=(len(rows), COLUMNS))
-        facts = np.frombuffer(b"".join(row[2] for row in rows), dtype=np.float32).reshape(-1, len(FACTS))
-        cues = np.zeros((len(rows), len(self.rules.cues)))
-        hit = [np.frombuffer(row[3], dtype=np.int16) for row in rows]
-        for number, found_cues in enumerate(hit):
-            cues[number, found_cues] = 1
-        return Features(matrix, facts.astype(np.float64), cues)
+    def sheet(self, rows: Sequence[tuple[bytes, ...]]) -> Sheet:
+        """Return rows of the cache, of the columns SCORED, as a sheet."""
+        lengths, facts, cues, indices, counts = (
+            np.frombuffer(b"".join(row[number] for row in rows), dtype=kind)
+            for number, kind in enumerate((np.int32, np.float32, np.int16, np.int32, np.uint8))
+        )
+        hit = np.zeros((len(rows), len(self.rules.cues)))
+        hit[np.repeat(np.arange(len(rows)), [len(row[2]) // 2 for row in rows]), cues] = 1
+        told = facts.reshape(-1, len(FACTS)).astype(np.float64)
+        return Sheet(bounds(lengths), indices, counts, told, hit)
 
-    def hits(self, session: Session, references: Sequence[Reference]) -> list[tuple[Hit, ...]]:
-        """Return where the cues hit in some threads; none for one that is not cached."""
-        found = cached_hits(session, [self.key(reference) for reference in references])
-        return [tuple(Hit(*hit) for hit in found.get(self.key(one), ())) for one in references]
+    def traces(self, rows: Sequence[tuple[bytes, ...]]) -> Traces:
+        """Return rows of the cache, of the columns SCORED and TRACED, as traces."""
+        sizes = [2 * len(row[4]) for row in rows]
+        of_counts = b"".join(row[5][:size] for row, size in zip(rows, sizes, strict=True))
+        of_cues = b"".join(row[5][size:] for row, size in zip(rows, sizes, strict=True))
+        counts, cues = (np.frombuffer(of, dtype=np.uint16) for of in (of_counts, of_cues))
+        return Traces(counts, cues, tuple(row[6] for row in rows))

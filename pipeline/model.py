@@ -25,6 +25,7 @@ from pipeline.dataset import FACTS
 from pipeline.features import Features, Floats
 from pipeline.logistic import PriorLogistic
 from pipeline.rules import Rules
+from pipeline.scoring import Scorer, Sheet
 from pipeline.weighting import Space, Weighting
 
 SEED = 20220731
@@ -35,7 +36,7 @@ HEAT = 0.2  # standard deviation of the temperature's logarithm before any row i
 INNER_FOLDS = 3
 FIX_SMOOTHING = 1.0
 CUE_FIX = 0.6  # what one cue of a fix pattern adds to its log-odds
-CHUNK = 4_000  # rows scored at a time
+CHUNK = 500  # rows scored at a time
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,9 +48,9 @@ class Head:
     cues: Floats
     intercept: Floats
 
-    def rest(self, features: Features) -> Floats:
+    def rest(self, sheet: Sheet) -> Floats:
         """Return the log-odds (n × k) that facts and cues give, with the intercept."""
-        return np.asarray(features.facts @ self.facts + features.cues @ self.cues + self.intercept)
+        return np.asarray(sheet.facts @ self.facts + sheet.cues @ self.cues + self.intercept)
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,21 +77,26 @@ class Model:
 
     def predict(self, features: Features) -> tuple[Floats, Floats]:
         """Return the probability of validity (n) and of each cause, given validity (n × causes)."""
-        parts = [self._predict(features.take(slice(i, i + CHUNK))) for i in range(0, len(features), CHUNK)]
+        sheets = (Sheet.of(features.take(slice(i, i + CHUNK))) for i in range(0, len(features), CHUNK))
+        parts = [self.score(sheet) for sheet in sheets]
         if not parts:
             return np.zeros(0), np.zeros((0, self.cause.intercept.size))
         return np.concatenate([valid for valid, _ in parts]), np.concatenate([causes for _, causes in parts])
 
     @cached_property
-    def _text(self) -> np.ndarray[Any, np.dtype[np.float32]]:
-        """The text weights of both heads side by side: one product scores both."""
-        return np.hstack([self.valid.text, self.cause.text])
+    def scorer(self) -> Scorer:
+        """The text weights of both heads: each step of validity, and each cause against the last."""
+        causes = self.cause.text[:, :-1] - self.cause.text[:, -1:]
+        return Scorer(self.weighting, np.hstack([self.valid.text, causes]))
 
-    def _predict(self, features: Features) -> tuple[Floats, Floats]:
-        text = self.weighting.transform(features.counts) @ self._text
-        k = self.valid.intercept.size
-        valid = expit(text[:, :k] + self.valid.rest(features)).prod(axis=1)
-        return np.asarray(valid), np.asarray(softmax(text[:, k:] + self.cause.rest(features), axis=1))
+    def score(self, sheet: Sheet) -> tuple[Floats, Floats]:
+        """Return what `predict` returns, for the documents of a sheet."""
+        text = self.scorer.scores(sheet)
+        steps = self.valid.intercept.size
+        causes = self.cause.rest(sheet)
+        causes[:, :-1] += text[:, steps:]
+        valid = expit(text[:, :steps] + self.valid.rest(sheet)).prod(axis=1)
+        return np.asarray(valid), np.asarray(softmax(causes, axis=1))
 
 
 def rules_model(rules: Rules) -> Model:
@@ -285,16 +291,19 @@ def fix_shares(labels: Sequence[Label], codebook: Codebook) -> dict[str, dict[st
     return shares
 
 
-def fix_probabilities(model: Model, rules: Rules, causes: Floats, cues: Floats) -> dict[str, float]:
-    """Return the probability of each fix pattern of one document, from its causes and its cues."""
-    found: dict[str, float] = {}
-    for code, share in zip(rules.codebook.cause_codes, causes, strict=True):
-        odds = dict(model.fixes.get(code, {}))
-        for number in np.flatnonzero(cues):
-            cue = rules.cues[number]
-            if cue.target == code and cue.fix in odds:
-                odds[cue.fix] *= float(np.exp(CUE_FIX))
-        total = sum(odds.values())
-        for pattern, value in odds.items():
-            found[pattern] = found.get(pattern, 0.0) + float(share) * value / total
-    return found
+def fix_probabilities(
+    model: Model, rules: Rules, causes: Floats, cues: Floats
+) -> tuple[tuple[str, ...], Floats]:
+    """Return the fix patterns, and the probability of each (n × patterns) from causes and cues."""
+    codes = rules.codebook.cause_codes
+    pairs = [(code, fix, share) for code in codes for fix, share in model.fixes.get(code, {}).items()]
+    patterns = tuple(sorted({fix for _, fix, _ in pairs}))
+    boosts = [[CUE_FIX * ((cue.target, cue.fix) == pair[:2]) for pair in pairs] for cue in rules.cues]
+    odds = np.array([share for _, _, share in pairs]) * np.exp(
+        cues @ np.array(boosts).reshape(len(rules.cues), len(pairs))
+    )
+    of_cause = np.array([[code == own for code in codes] for own, _, _ in pairs], dtype=float)
+    of_fix = np.array([[fix == own for fix in patterns] for _, own, _ in pairs], dtype=float)
+    of_cause, of_fix = of_cause.reshape(-1, len(codes)), of_fix.reshape(-1, len(patterns))
+    shares = (causes @ of_cause.T) * odds / ((odds @ of_cause) @ of_cause.T)
+    return patterns, shares @ of_fix

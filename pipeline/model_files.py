@@ -39,7 +39,7 @@ def save_model(model: Model, card: dict[str, Any], path: Path) -> dict[str, Any]
     path.parent.mkdir(parents=True, exist_ok=True)
     unfinished = path.with_suffix(".part.npz")
     arrays["card"] = text
-    np.savez_compressed(unfinished, allow_pickle=False, **arrays)
+    np.savez(unfinished, allow_pickle=False, **arrays)
     unfinished.replace(path)
     return whole
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -15,19 +15,18 @@ from sqlalchemy.engine import make_url
 
 from db.engine import Database
 from db.errors import NothingToDo
-from db.proposals import keep_figures, keep_model, newest_model, replace_proposals
+from db.proposals import drop_proposals, keep_figures, keep_model, newest_model, replace_proposals
 from db.records import Label
 from pipeline.dataset import Reference, labels_of, references
 from pipeline.errors import InputError
 from pipeline.feature_cache import FeatureCache
-from pipeline.features import Floats
-from pipeline.model import SEED, Examples, Model, fix_probabilities, rules_model, train
+from pipeline.features import FEATURES_VERSION
+from pipeline.model import SEED, Examples, Model, rules_model, train
 from pipeline.model_files import load_model, save_model
-from pipeline.rules import Hit
+from pipeline.scored import proposal_rows, scored
 from pipeline.study import Study
 from pipeline.weighting import near_duplicates
 
-EVIDENCE = 6  # pieces of evidence a proposal
 DUPLICATES_UP_TO = 5_000  # labelled threads among which near-duplicates are looked for
 Progress = Callable[[int], None]
 
@@ -57,8 +56,13 @@ def default_model_path(database_url: str) -> Path:
     return Path("nanmine.model.npz")
 
 
-def read_labelled(database: Database, study: Study, progress: Progress = lambda _: None) -> Labelled:
-    """Read every finally labelled thread; NothingToDo if there is none."""
+def read_labelled(
+    database: Database, study: Study, progress: Progress = lambda _: None, *, grouped: bool = True
+) -> Labelled:
+    """Read every finally labelled thread; NothingToDo if there is none.
+
+    `grouped` keeps near-duplicates in one group, for those who cut the threads into folds.
+    """
     with database.reading() as session:
         labels = labels_of(session)
         found = references(session, study, sorted(labels))
@@ -73,7 +77,7 @@ def read_labelled(database: Database, study: Study, progress: Progress = lambda 
         features = cache.features(session, found)
     own = tuple(_known(labels[one.thread_id], study) for one in found)
     groups = np.array([one.group for one in found])
-    if len(found) <= DUPLICATES_UP_TO:
+    if grouped and len(found) <= DUPLICATES_UP_TO:
         groups = _merged(groups, near_duplicates(features))
     return Labelled(tuple(found), Examples(features, own, groups))
 
@@ -105,10 +109,40 @@ def train_model(
     """Train on every final label, write the model to `path`, remember it, and return its card."""
     labelled = read_labelled(database, study, progress)
     model = train(labelled.examples, FeatureCache(study).rules, seed=seed)
-    card = save_model(model, _card(labelled, study, seed), path)
+    return _kept(database, model, _card(labelled, study, seed), path)
+
+
+def _kept(database: Database, model: Model, card: dict[str, Any], path: Path) -> dict[str, Any]:
+    """Write a model to `path`, remember it, and return its whole card."""
+    whole = save_model(model, card, path)
     with database.writing() as session:
-        keep_model(session, _model_row(_name(card["digest"]), card))
-    return card
+        keep_model(session, _model_row(_name(whole["digest"]), whole))
+    return whole
+
+
+def refresh(
+    database: Database, study: Study, path: Path, progress: Progress = lambda _: None
+) -> tuple[str, int]:
+    """Learn the labels there are now, with the choices of the model trained last, and propose.
+
+    Without new labels, propose with that model; without any model of this codebook, train a whole one.
+    """
+    with database.reading() as session:
+        newest = newest_model(session)
+        known = newest.card if newest else {}
+    if known.get("codebook") != study.codebook.digest or known.get("features") != FEATURES_VERSION:
+        train_model(database, study, path, progress=progress)
+        return propose(database, study, path, progress)
+    labelled = read_labelled(database, study, progress, grouped=False)
+    if labelled.fingerprint == known["data"]:
+        return propose(database, study, path, progress)
+    model = train(
+        labelled.examples, FeatureCache(study).rules, settings=known["settings"], seed=known["seed"]
+    )
+    told = {"settings_of": known.get("settings_of", _name(known["digest"]))}
+    card = _kept(database, model, _card(labelled, study, known["seed"]) | told, path)
+    name = _name(card["digest"])
+    return name, propose_with(database, study, model, _model_row(name, card), progress)
 
 
 def _card(labelled: Labelled, study: Study, seed: int) -> dict[str, Any]:
@@ -171,67 +205,32 @@ def propose(
 ) -> tuple[str, int]:
     """Propose for every thread with a keyword; return the model's name and how many proposals it made."""
     name, model, card = current_model(database, study, path)
+    return name, propose_with(database, study, model, _model_row(name, card), progress)
+
+
+def propose_with(
+    database: Database,
+    study: Study,
+    model: Model,
+    row: dict[str, Any],
+    progress: Progress = lambda _: None,
+) -> int:
+    """Propose with a model (and its row of ProposalModel); return how many proposals it made.
+
+    Proposals are written part by part, in place of what the model proposed before.
+    """
     cache = FeatureCache(study)
     with database.reading() as session:
         found = references(session, study)
     if not found:
         raise NothingToDo("there is no thread to propose for; crawl, or: nanmine import FILE")
     cache.fill(database, found, progress)
-    with database.reading() as session:
-        features = cache.features(session, found)
-        hits = cache.hits(session, found)
-    valid, causes = model.predict(features)
-    rows = [
-        _row(one.thread_id, model, cache, float(valid[n]), causes[n], features.cues[n], hits[n])
-        for n, one in enumerate(found)
-    ]
     with database.writing() as session:
-        replace_proposals(session, keep_model(session, _model_row(name, card)), rows)
-    return name, len(rows)
-
-
-def _row(
-    thread_id: int,
-    model: Model,
-    cache: FeatureCache,
-    valid: float,
-    causes: Floats,
-    cues: Floats,
-    hits: Sequence[Hit],
-) -> dict[str, Any]:
-    rules = cache.rules
-    named = dict(zip(rules.codebook.cause_codes, map(float, causes), strict=True))
-    return {
-        "thread_id": thread_id,
-        "valid_probability": round(valid, 6),
-        "causes": _ranked(named),
-        "fix_patterns": _ranked(fix_probabilities(model, rules, causes, cues)),
-        "evidence": evidence(model, hits, causes),
-    }
-
-
-def _ranked(probabilities: dict[str, float]) -> list[dict[str, Any]]:
-    order = sorted(probabilities, key=lambda code: (-probabilities[code], code))
-    return [{"code": code, "probability": round(probabilities[code], 6)} for code in order]
-
-
-def evidence(model: Model, hits: Sequence[Hit], causes: Floats) -> list[dict[str, Any]]:
-    """Return the spans that moved a proposal most: for its first cause, and for or against validity.
-
-    `weight` is in log-odds (of the first cause against the others; of validity), `position` is the
-    post's, 0 also for the title and the tags.
-    """
-    first = int(np.argmax(causes))
-    for_cause = model.cause.cues[:, first] - model.cause.cues @ causes
-    for_valid = model.valid.cues.sum(axis=1)
-    weights: dict[tuple[str, int], float] = {}
-    for hit in hits:
-        weight = float(max(for_cause[hit.cue], for_valid[hit.cue], -for_valid[hit.cue], key=abs))
-        if hit.text and abs(weight) >= 0.05:
-            place = (hit.text, hit.position or 0)
-            weights[place] = max(weights.get(place, 0.0), weight, key=abs)
-    strongest = sorted(weights, key=lambda place: (-abs(weights[place]), place))[:EVIDENCE]
-    return [
-        {"text": text, "weight": round(weights[text, position], 3), "position": position}
-        for text, position in strongest
-    ]
+        model_id = keep_model(session, row)
+    for part in scored(database, cache, model, found, explained=True):
+        rows = proposal_rows(model, cache, part)
+        with database.writing() as session:
+            replace_proposals(session, model_id, rows)
+    with database.writing() as session:
+        drop_proposals(session, model_id, {one.thread_id for one in found})
+    return len(found)

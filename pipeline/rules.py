@@ -20,7 +20,6 @@ from pipeline.errors import StudyError
 
 VALID = "valid"
 SPOKEN = ("title", "prose", "replies", "answer")  # where a cue looks unless it says otherwise
-SNIPPET = 160  # characters of evidence
 Array = np.ndarray[Any, np.dtype[np.float64]]
 
 
@@ -40,11 +39,11 @@ class Cue:
 
 @dataclass(frozen=True, slots=True)
 class Hit:
-    """That cue number `cue` hit: the text around it, in the post at `position` (None: title or tags)."""
+    """That cue number `cue` hit, at `start` of segment number `segment` (None: the thread as a whole)."""
 
     cue: int
-    text: str
-    position: int | None
+    segment: int | None
+    start: int = 0
 
 
 class Rules:
@@ -85,16 +84,11 @@ class Rules:
     def _find_one(self, number: int, segments: tuple[Segment, ...]) -> Hit | None:
         cue = self.cues[number]
         if not cue.pattern.pattern:
-            return Hit(number, "", None)
-        for segment in segments:
+            return Hit(number, None)
+        for place, segment in enumerate(segments):
             if segment.channel in cue.channels and (found := cue.pattern.search(segment.text)):
-                return Hit(number, _around(segment.text, found.start(), found.end()), segment.position)
+                return Hit(number, place, found.start())
         return None
-
-
-def _around(text: str, start: int, end: int) -> str:
-    margin = max(0, SNIPPET - (end - start)) // 2
-    return " ".join(text[max(0, start - margin) : min(end, start + SNIPPET) + margin].split())
 
 
 def _to_cues(row: dict[str, Any], number: int, codebook: Codebook) -> list[Cue]:

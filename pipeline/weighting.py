@@ -38,9 +38,9 @@ class Weighting:
         return cls(columns, idf.astype(np.float32))
 
     @cached_property
-    def _places(self) -> np.ndarray[Any, np.dtype[np.int32]]:
-        """Where each column stands among the known ones, -1 for the others."""
-        places = np.full(COLUMNS, -1, dtype=np.int32)
+    def places(self) -> np.ndarray[Any, np.dtype[np.int32]]:
+        """Where each of all columns stands among the known ones; the unknown stand behind the last."""
+        places = np.full(COLUMNS, len(self.columns), dtype=np.int32)
         places[self.columns] = np.arange(len(self.columns))
         return places
 
@@ -51,8 +51,8 @@ class Weighting:
 
     def transform(self, counts: csr_matrix) -> csr_matrix:
         """Return the weighted rows (n × known columns), each block scaled to the root of its share."""
-        places = self._places[counts.indices]
-        known = places >= 0
+        places = self.places[counts.indices]
+        known = places < len(self.columns)
         places = places[known]
         starts = np.concatenate([[0], np.cumsum(known)])[counts.indptr]
         data = LOGARITHMS[np.minimum(counts.data[known], 255).astype(np.uint8)] * self.idf[places]

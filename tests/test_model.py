@@ -34,9 +34,9 @@ def test_before_any_label_the_cues_propose() -> None:
     assert causes[0].argmax() == 1
     assert causes[0].sum() == pytest.approx(1)
     assert valid[0] == pytest.approx(0.5)
-    assert sum(
-        fix_probabilities(rules_model(RULES), RULES, causes[0], features.cues[0]).values()
-    ) == pytest.approx(1)
+    patterns, fixes = fix_probabilities(rules_model(RULES), RULES, causes, features.cues)
+    assert patterns == ("fix",)
+    assert fixes.tolist() == [[pytest.approx(1)]]
 
 
 def test_a_thread_is_valid_if_it_passes_every_step() -> None:

@@ -7,10 +7,11 @@ import json
 from pathlib import Path
 
 import pytest
-from sqlalchemy import func, select
+from sqlalchemy import delete, func, select
 
 from db.engine import Database
 from db.errors import NothingToDo
+from db.labels import import_final_labels
 from db.proposals import (
     CachedFeatures,
     Proposal,
@@ -21,15 +22,18 @@ from db.proposals import (
     proposal_records,
 )
 from db.records import Label
+from db.threads import KeywordMatch, Thread
 from flows.cli import run
 from pipeline.errors import InputError
 from pipeline.feature_cache import FeatureCache
+from pipeline.model import train
 from pipeline.proposing import (
     current_model,
     default_model_path,
     evaluate_labels,
     propose,
     read_labelled,
+    refresh,
     train_model,
 )
 from pipeline.settings import Settings
@@ -74,6 +78,47 @@ def test_training_then_proposing_replaces_what_the_cues_said(
         assert list(proposal_records(session)) == first
         assert session.scalar(select(func.count(Proposal.id))) == 2 * len(first)
     assert {row["model"] for row in first} == {name}
+
+
+def test_a_refresh_learns_the_labels_with_the_choices_of_the_last_model(
+    labelled: Database, study: Study, path: Path
+) -> None:
+    """After a changed label `refresh` proposes with a model of all labels, and says whose choices it took."""
+    trained = train_model(labelled, study, path)
+    assert refresh(labelled, study, path)[0].endswith(trained["digest"][:12])
+    with labelled.writing() as session:
+        thread = session.scalars(select(Thread).order_by(Thread.id.desc())).first()
+        assert thread is not None
+        assert import_final_labels(session, [(thread, Label(True, None, "GE"))]) == 1
+    name, count = refresh(labelled, study, path)
+    found, model, card = current_model(labelled, study, path)
+    assert (name, count) == (found, 20)
+    assert card["causes"]["GE"] == trained["causes"]["GE"] + 1
+    assert card["settings"] == trained["settings"]
+    assert card["settings_of"] == f"model {trained['digest'][:12]}"
+    with labelled.reading() as session:
+        assert {row["model"] for row in proposal_records(session)} == {name}
+    whole = train(read_labelled(labelled, study).examples, FeatureCache(study).rules, settings=model.settings)
+    assert whole.cause.text.tobytes() == model.cause.text.tobytes()
+
+
+def test_a_refresh_before_any_model_trains_one(labelled: Database, study: Study, path: Path) -> None:
+    """Without a model there are no choices to take over, so they are made."""
+    name, count = refresh(labelled, study, path)
+    assert name.startswith("model ")
+    assert count == 20
+
+
+def test_a_thread_that_is_no_candidate_any_more_loses_its_proposal(
+    labelled: Database, study: Study, path: Path
+) -> None:
+    """Proposing again removes what the same model proposed for a thread without a keyword."""
+    propose(labelled, study, path)
+    with labelled.writing() as session:
+        session.execute(delete(KeywordMatch).where(KeywordMatch.thread_id == 1))
+    assert propose(labelled, study, path)[1] == 19
+    with labelled.reading() as session:
+        assert 1 not in {one.thread_id for one in latest_proposals(session)}
 
 
 def test_texts_are_read_once(labelled: Database, study: Study) -> None:
@@ -187,6 +232,7 @@ def test_the_commands_train_propose_evaluate_and_list_suspects(
     words = ["--database", f"sqlite:///{tmp_path}/study.db", "propose"]
     assert run([*words, "train"]) == 0
     assert run([*words, "run"]) == 0
+    assert run([*words, "run", "--refresh"]) == 0
     capsys.readouterr()
     assert run([*words, "suspects", "--json"]) == 0
     json.loads(capsys.readouterr().out)

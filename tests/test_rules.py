@@ -9,7 +9,7 @@ from pipeline.channels import LONGEST, PostText, Segment, segments_of
 from pipeline.codebook import to_codebook
 from pipeline.errors import StudyError
 from pipeline.keywords import KeywordMatcher
-from pipeline.rules import Rules
+from pipeline.rules import Hit, Rules
 from pipeline.study import load_study
 
 CODEBOOK = """
@@ -62,14 +62,13 @@ def test_a_cue_that_cannot_be_used_is_refused_with_its_row(cue: str, said: str) 
 
 
 def test_a_cue_hits_only_in_its_channels_and_says_where() -> None:
-    """A hit carries the text around it and the position of its post."""
+    """A hit says in which segment, and where in it, the cue was found first."""
     rules = rules_with(
         "[[cues]]\nfor = 'A'\nweight = 2\npatterns = ['divi\\w+ by zero']\nchannels = ['replies']"
     )
     assert rules.find((Segment("prose", "a division by zero", 0),)) == ()
-    (hit,) = rules.find((Segment("replies", "It is a division  by zero here, no: division by zero", 3),))
-    assert hit.position == 3
-    assert "division by zero" in hit.text
+    segments = (Segment("title", "x"), Segment("replies", "No division  here: division by zero", 3))
+    assert rules.find(segments) == (Hit(0, 1, 19),)
 
 
 def test_reasons_speak_against_validity_and_an_empty_pattern_always_holds() -> None:

@@ -38,14 +38,16 @@ def train(context: click.Context, model: Path | None) -> None:
 
 @propose.command()
 @MODEL
+@click.option("--refresh", is_flag=True, help="First learn the labels made since, as the last model did.")
 @click.pass_context
-def run(context: click.Context, model: Path | None) -> None:
+def run(context: click.Context, model: Path | None, refresh: bool) -> None:
     """Propose with the trained model, or with the codebook's cues before there is one."""
     from flows.progress import counting
-    from pipeline.proposing import propose as propose_all
+    from pipeline import proposing
 
     with counting("texts") as progress:
         path = _path(context, model)
+        propose_all = proposing.refresh if refresh else proposing.propose
         name, count = propose_all(database_of(context), settings_of(context).study, path, progress)
     click.echo(f"{count} proposals by {name}")
 

@@ -9,19 +9,18 @@ from db.base import UtcDateTime
 
 revision = "0003"
 down_revision = "0002"
+CACHED = ("lengths", "facts", "cues", "indices", "counts", "traces", "pieces")
 
 
 def upgrade() -> None:
     """Create the three tables."""
     op.create_table(
         "cached_features",
+        sa.Column("id", sa.Integer, nullable=False),
         sa.Column("key", sa.String, nullable=False),
-        sa.Column("indices", sa.LargeBinary, nullable=False),
-        sa.Column("counts", sa.LargeBinary, nullable=False),
-        sa.Column("facts", sa.LargeBinary, nullable=False),
-        sa.Column("cues", sa.LargeBinary, nullable=False),
-        sa.Column("hits", sa.JSON, nullable=False),
-        sa.PrimaryKeyConstraint("key", name=op.f("pk_cached_features")),
+        *(sa.Column(name, sa.LargeBinary, nullable=False) for name in CACHED),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_cached_features")),
+        sa.UniqueConstraint("key", name=op.f("uq_cached_features_key")),
     )
     op.create_table(
         "proposal_model",
