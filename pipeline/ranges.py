@@ -2,8 +2,7 @@
 
 For each floating-point type the function and its derivative, as automatic differentiation
 evaluates it, are computed at 65,000 numbers spread over the type's whole range; every change from
-finite to not finite is then bisected down to two neighbouring numbers. bfloat16 is float32 rounded
-to its upper sixteen bits after every operation.
+finite to not finite is then bisected down to two neighbouring numbers.
 """
 
 from __future__ import annotations
@@ -13,61 +12,10 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
+from pipeline.float_types import FLOAT32, TYPES, Array, FloatType
+from pipeline.numerics import NUMPY, Library
 from pipeline.published import Published
 from pipeline.table import Cell, Table
-
-Array = Any  # a numpy array; numpy itself is imported where it is used
-Rounding = Callable[[Array], Array]
-
-
-@dataclass(frozen=True, slots=True)
-class FloatType:
-    """A floating-point type: its width, its largest finite number as bits, and what numpy computes it in."""
-
-    name: str
-    bits: int
-    largest: int
-    computed_in: str
-
-    def numbers(self, keys: Array) -> Array:
-        """Return the numbers at `keys`, which count the type's finite numbers in order, 0 at zero."""
-        import numpy as np
-
-        unsigned = np.abs(keys).astype(np.uint64) | np.where(
-            keys < 0, np.uint64(1) << np.uint64(self.bits - 1), np.uint64(0)
-        )
-        width = np.dtype(self.computed_in).itemsize * 8
-        return (unsigned << np.uint64(width - self.bits)).astype(f"u{width // 8}").view(self.computed_in)
-
-    def rounded(self, values: Array) -> Array:
-        """Return `values` rounded to this type, to nearest, ties to even."""
-        import numpy as np
-
-        if self.name != "bfloat16":
-            return values.astype(self.computed_in)
-        bits = values.astype(np.float32).view(np.uint32).astype(np.uint64)
-        kept = ((bits + 0x7FFF + ((bits >> np.uint64(16)) & np.uint64(1))) & np.uint64(0xFFFF0000)).astype(
-            np.uint32
-        )
-        return np.where(np.isfinite(values), kept.view(np.float32), values)
-
-    def grid(self) -> Array:
-        """Return the keys to probe: every number of a 16-bit type, every 2^k-th of a wider one."""
-        import numpy as np
-
-        positive = np.arange(0, self.largest + 1, 1 << (self.bits - 16), dtype=np.int64)
-        return np.unique(np.concatenate([-positive, positive, [-self.largest, self.largest]]))
-
-
-TYPES = (
-    FloatType("float16", 16, 0x7BFF, "float16"),
-    FloatType("bfloat16", 16, 0x7F7F, "float32"),
-    FloatType("float32", 32, 0x7F7FFFFF, "float32"),
-    FloatType("float64", 64, 0x7FEFFFFFFFFFFFFF, "float64"),
-)
-
-
-FLOAT32 = TYPES[2]
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,62 +31,29 @@ class Region:
     above: float | None
 
 
-def value_of(function: str, x: Array, rounded: Rounding) -> Array:
-    """Return `function` at x; `div` divides 1 by x."""
-    import numpy as np
-
-    if function == "lgamma":
-        from scipy.special import gammaln
-
-        # SciPy says +inf for lgamma of every pole; below 0 its loops are exact only in float64.
-        return rounded(gammaln(x.astype(np.float64)))
-    if function == "div":
-        return rounded(1 / x)
-    return rounded(getattr(np, {"acos": "arccos"}.get(function, function))(x))
-
-
-def derivative_of(function: str, x: Array, rounded: Rounding) -> Array:
-    """Return the derivative of `function` at x, operation by operation as a backward pass does it."""
-    import numpy as np
-
-    if function == "lgamma":
-        from scipy.special import psi
-
-        return rounded(psi(x.astype(np.float64)))
-    if function == "div":
-        return rounded(rounded(1 / x) / x)
-    if function in ("exp", "expm1"):
-        return rounded(np.exp(x))
-    if function == "log":
-        return rounded(1 / x)
-    if function == "log1p":
-        return rounded(1 / rounded(1 + x))
-    if function == "sqrt":
-        return rounded(1 / rounded(2 * rounded(np.sqrt(x))))
-    if function == "acos":
-        return rounded(1 / rounded(np.sqrt(rounded(1 - rounded(x * x)))))
-    raise ValueError(f"function {function!r} has no derivative here")
-
-
-def is_finite(function: str, kind: FloatType, keys: Array, *, with_derivative: bool) -> Array:
+def is_finite(
+    function: str, kind: FloatType, keys: Array, library: Library, *, with_derivative: bool
+) -> Array:
     """Say at which keys the value (and the derivative, if asked) is finite."""
     import numpy as np
 
     x = kind.numbers(keys)
     with np.errstate(all="ignore"):
-        finite = np.isfinite(value_of(function, x, kind.rounded))
+        finite = np.isfinite(library.value(function, kind, x))
         if with_derivative:
-            finite &= np.isfinite(derivative_of(function, x, kind.rounded))
+            finite &= np.isfinite(library.derivative(function, kind, x))
     return finite
 
 
 @cache
-def regions(function: str, kind: FloatType, *, with_derivative: bool = False) -> tuple[Region, ...]:
+def regions(
+    function: str, kind: FloatType, library: Library = NUMPY, *, with_derivative: bool = False
+) -> tuple[Region, ...]:
     """Return where the value (or, if asked, the value or the derivative) is not finite, in order."""
     import numpy as np
 
     def finite(keys: Array) -> Array:
-        return is_finite(function, kind, keys, with_derivative=with_derivative)
+        return is_finite(function, kind, keys, library, with_derivative=with_derivative)
 
     keys = kind.grid()
     status = finite(keys)
@@ -223,8 +138,8 @@ def counterexamples(entry: Mapping[str, Any]) -> tuple[float | None, float | Non
     numbers = numbers[np.argsort(np.abs(numbers), kind="stable")]
     printed = _printed_invalid(entry, numbers)
     with np.errstate(all="ignore"):
-        value = np.isfinite(value_of(entry["function"], numbers, FLOAT32.rounded))
-        both = value & np.isfinite(derivative_of(entry["function"], numbers, FLOAT32.rounded))
+        value = np.isfinite(NUMPY.value(entry["function"], FLOAT32, numbers))
+        both = value & np.isfinite(NUMPY.derivative(entry["function"], FLOAT32, numbers))
     return _first(numbers[printed & both]), _first(numbers[~printed & ~value])
 
 
@@ -244,22 +159,29 @@ def _printed_invalid(entry: Mapping[str, Any], x: Array) -> Array:
     return (x <= 0) & (x == np.floor(x))  # the poles
 
 
-def invalid_ranges(published: Published) -> Table:
-    """Table 2: for each function and type where value and derivative stop being finite."""
+def invalid_ranges(published: Published, others: Sequence[Library] = ()) -> Table:
+    """Table 2: for each function and type where value and derivative stop being finite.
+
+    With `others`, each row says which library it was probed with.
+    """
     rows: list[tuple[Cell, ...]] = []
     for entry in published.table2:
         for kind in TYPES:
-            value = describe(regions(entry["function"], kind))
-            both = describe(regions(entry["function"], kind, with_derivative=True))
-            rows.append((entry["function"], kind.name, value, both, entry["printed"]))
+            for library in (NUMPY, *others):
+                value = describe(regions(entry["function"], kind, library))
+                both = describe(regions(entry["function"], kind, library, with_derivative=True))
+                probed = (library.name,) if others else ()
+                rows.append((entry["function"], kind.name, *probed, value, both, entry["printed"]))
     columns = (
         "Math Function",
         "Type",
+        *(("Probed with",) if others else ()),
         "Value not finite",
         "Value or derivative not finite",
         published.citation,
     )
     notes = (
         "Found by probing with NumPy and SciPy; div is 1/x. Derivatives as a backward pass computes them.",
+        *(f"{library.name}: its own kernels on the CPU, and its backward pass." for library in others),
     )
     return Table("table2", "Where functions stop being finite", columns, tuple(rows), notes, grouped=True)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from db.errors import UsageError
 from pipeline import funnel, tables
 from pipeline.material import Material
+from pipeline.numerics import Library
 from pipeline.render import FORMS, render, to_data
 from pipeline.study import Study
 from pipeline.table import Table
@@ -17,10 +18,13 @@ from pipeline.table import Table
 OF_NO_LABELS = ("criteria", "table2")
 
 
-def study_tables(material: Material, study: Study, *, everything: bool = False) -> list[Table]:
+def study_tables(
+    material: Material, study: Study, *, everything: bool = False, others: Sequence[Library] = ()
+) -> list[Table]:
     """Return the tables of the study's own threads and labels, in the order of the paper.
 
-    `everything` adds root causes by library, source, year and repository, and Table 2 by probing.
+    `everything` adds root causes by library, source, year and repository, and Table 2 by probing, in
+    which the ranges of `others` stand beside NumPy's.
     """
     groups = material.groups
     found = [
@@ -32,7 +36,7 @@ def study_tables(material: Material, study: Study, *, everything: bool = False) 
         tables.shares(groups, study),
         tables.reasons(groups, study),
     ]
-    found += _further_tables(material, study) if everything else []
+    found += _further_tables(material, study, others) if everything else []
     return [_with_note(table, material.active) for table in found] if material.active else found
 
 
@@ -44,12 +48,12 @@ def _with_note(table: Table, active: int) -> Table:
     return replace(table, notes=(*table.notes, note))
 
 
-def _further_tables(material: Material, study: Study) -> list[Table]:
+def _further_tables(material: Material, study: Study, others: Sequence[Library]) -> list[Table]:
     from pipeline.crosstabs import cross_tables
     from pipeline.published import load_published
     from pipeline.ranges import invalid_ranges
 
-    ranges = [invalid_ranges(load_published(study.published))] if study.published else []
+    ranges = [invalid_ranges(load_published(study.published), others)] if study.published else []
     return [*ranges, *cross_tables(material, study)]
 
 

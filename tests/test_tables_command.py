@@ -52,7 +52,9 @@ def test_files_are_written_in_every_form(labelled: Database, tmp_path: Path) -> 
     [
         (["--format", "xls"], "'xls' is not one of md, csv, tex, json, html"),
         (["--compare", "nobody"], "published study 'nobody' is not one of wang2022"),
-        (["--bundle", ".", "--compare", "wang2022"], "it goes without --audit and --compare"),
+        (["--bundle", ".", "--compare", "wang2022"], "it goes without --audit, --compare and --probe"),
+        (["--bundle", ".", "--probe", "torch"], "it goes without --audit, --compare and --probe"),
+        (["--audit", "wang2022", "--probe", "torch"], "--probe goes without --audit"),
         (["--lists", "."], "--lists goes with --audit"),
         (["--audit", "nobody"], "published study 'nobody' is not one of wang2022"),
     ],

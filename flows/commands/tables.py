@@ -9,6 +9,7 @@ import click
 from db.errors import UsageError
 from pipeline.context import database_of, settings_of
 from pipeline.material import read_material
+from pipeline.numerics import OTHERS, Library, library
 from pipeline.published import load_published
 from pipeline.study_tables import parse_forms, study_tables, table_text, write_tables
 from pipeline.table import Table
@@ -43,6 +44,11 @@ FILES = "md,csv,tex,json"
     help="Count from a replication package instead of the database.",
 )
 @click.option("--all", "everything", is_flag=True, help="With those that take seconds: Table 2, patterns.")
+@click.option(
+    "--probe",
+    type=click.Choice(OTHERS),
+    help="As --all, with Table 2 probed by PyTorch's kernels and backward pass too (nanmine[torch]).",
+)
 @click.pass_context
 def tables(
     context: click.Context,
@@ -53,10 +59,15 @@ def tables(
     lists: Path | None,
     bundle: Path | None,
     everything: bool,
+    probe: str | None,
 ) -> None:
     """Print the study's tables from the labels in the database, or write all of them to files."""
-    if bundle and (audit or compare):
-        raise UsageError("--bundle prints a package's own tables; it goes without --audit and --compare")
+    if bundle and (audit or compare or probe):
+        raise UsageError(
+            "--bundle prints a package's own tables; it goes without --audit, --compare and --probe"
+        )
+    if probe and audit:
+        raise UsageError("--probe goes without --audit")
     if lists and not audit:
         raise UsageError("--lists goes with --audit")
     forms = parse_forms(formats or (FILES if out else "md"))
@@ -69,7 +80,8 @@ def tables(
 
         found = bundle_tables(bundle)
     else:
-        found = _own_tables(context, compare, everything or out is not None)
+        everything = everything or out is not None or probe is not None
+        found = _own_tables(context, compare, everything, [library(probe)] if probe else [])
     if out is not None:
         click.echo(f"{len(write_tables(found, out, forms))} files in {out}", err=True)
         return
@@ -77,13 +89,15 @@ def tables(
         click.echo(table_text(found, form), nl=False)
 
 
-def _own_tables(context: click.Context, compare: str | None, everything: bool) -> list[Table]:
+def _own_tables(
+    context: click.Context, compare: str | None, everything: bool, others: list[Library]
+) -> list[Table]:
     """Return the tables of the study, and its comparison with a published one if that is asked for."""
     study = settings_of(context).study
     published = load_published(compare) if compare else None
     with database_of(context).reading() as session:
         material = read_material(session, everything=everything)
-        found = study_tables(material, study, everything=everything)
+        found = study_tables(material, study, everything=everything, others=others)
         if everything:
             from pipeline.patterns import read_patterns
 
