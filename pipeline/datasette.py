@@ -21,18 +21,29 @@ VIEWS = {
 }
 
 
+# Which view is searched through which index, and the column that holds the index's row.
+SEARCHED = {"threads": ("thread_search", "thread_id"), "posts": ("post_search", "post_id")}
+HIDDEN = {
+    "alembic_version": "Which migrations the file has been through.",
+    "cached_features": "What the model computed of texts; it is made anew where it is missing.",
+    "post_search": "The full-text index of bodies.",
+    "thread_search": "The full-text index of titles.",
+}
+
+
 def datasette_metadata(name: str) -> dict[str, Any]:
     """Return the metadata of a database file with the stem `name`, for `datasette FILE -m METADATA`."""
     tables = {
         str(mapper.class_.__tablename__): _first_line(mapper.class_.__doc__)
         for mapper in Base.registry.mappers
     }
-    described = {table: {"description": text} for table, text in sorted({**tables, **VIEWS}.items())}
-    hidden = {
-        f"{table}_search": {"hidden": True, "description": "A full-text index."}
-        for table in ("post", "thread")
+    described = {
+        table: {"description": text, "hidden": table in HIDDEN}
+        for table, text in sorted({**tables, **VIEWS, **HIDDEN}.items())
     }
-    return {"title": "nanmine", "databases": {name: {"tables": {**described, **hidden}}}}
+    for view, (index, key) in SEARCHED.items():
+        described[view] |= {"fts_table": index, "fts_pk": key}
+    return {"title": "nanmine", "databases": {name: {"tables": described}}}
 
 
 def _first_line(text: str | None) -> str:

@@ -48,7 +48,10 @@ def upgrade() -> None:
 
 
 def _index(table: str, column: str) -> None:
-    """Make the index of a text column; `db.search` keeps it in step."""
+    """Make the index of a text column; `db.search` keeps it in step.
+
+    The name in double quotes is how Datasette finds the index of a table.
+    """
     index = f"{table}_search"
-    op.execute(f"create virtual table {index} using fts5({column}, content='{table}', content_rowid='id')")
+    op.execute(f'create virtual table {index} using fts5({column}, content="{table}", content_rowid="id")')
     op.execute(f"insert into {index}({index}) values ('rebuild')")  # noqa: S608
