@@ -4,13 +4,15 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+INTEROP := .venv-interop
+DOCCANO := .venv-doccano
 
 export PREFECT_SERVER_ANALYTICS_ENABLED := false
 export DO_NOT_TRACK := 1
 export PREFECT_HOME := $(CURDIR)/.prefect
 export OMP_NUM_THREADS := 1
 
-.PHONY: setup demo test test-slow test-all lint bench pictures clean
+.PHONY: setup demo test test-slow test-all test-interop lint bench pictures clean
 
 setup: $(STAMP)
 
@@ -35,6 +37,25 @@ test-slow: setup  ## the slow ones: real data where it lies beside the clone, a 
 
 test-all: test test-slow
 
+test-interop: setup $(INTEROP)/.installed $(DOCCANO)/.installed  ## our files in other people's tools; PyTorch
+	NANMINE_INTEROP=1 NANMINE_DOCCANO=$(CURDIR)/$(DOCCANO)/bin/python \
+	  $(INTEROP)/bin/pytest -n 2 --dist loadgroup tests/test_interop.py
+
+# PyTorch comes by pip, which takes a CPU build where one lies on the machine.
+$(INTEROP)/.installed: pyproject.toml constraints.txt $(STAMP)
+	$(PYTHON) -m venv $(INTEROP)
+	$(BIN)/uv pip install --quiet --python $(INTEROP)/bin/python --constraints constraints.txt \
+	  --editable '.[figures]' --group dev --group interop
+	$(INTEROP)/bin/python -m pip install --quiet --constraint constraints.txt torch
+	touch $@
+
+# doccano's requirements are of 2023 and contradict ours.
+$(DOCCANO)/.installed: $(STAMP)
+	$(PYTHON) -m venv $(DOCCANO)
+	$(BIN)/uv pip install --quiet --python $(DOCCANO)/bin/python \
+	  'doccano==1.8.4' 'marshmallow<4' 'numpy<2' 'setuptools<81'
+	touch $@
+
 lint: setup
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -52,4 +73,4 @@ pictures: setup  ## the README's pictures of the annotation screen, from the run
 	$(BIN)/python tests/bench/screenshots.py labeling/screens
 
 clean:
-	rm -rf $(VENV) .prefect demo .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist
+	rm -rf $(VENV) $(INTEROP) $(DOCCANO) .prefect demo .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist

@@ -137,11 +137,12 @@ def _json_lines(text: str) -> Iterator[tuple[int, dict[str, Any] | str]]:
 
 
 def _object(value: Any) -> dict[str, Any] | str:
-    """Return a row; doccano's lines are known by their text and label."""
+    """Return a row; doccano's lines are known by their text and category."""
     if not isinstance(value, dict):
         return "is no JSON object"
     try:
-        return from_doccano(value) if {"text", "label"} <= value.keys() else value
+        known = "text" in value and ("cats" in value or "label" in value)
+        return from_doccano(value) if known else value
     except (ValueError, TypeError, KeyError, IndexError) as error:
         return f"is no line that nanmine exported ({type(error).__name__}: {error})"
 

@@ -142,7 +142,11 @@ def _spans(vote: Event, text: TaskText) -> list[tuple[int, int]]:
 
 
 def to_doccano(desk: Desk) -> str:
-    """Return doccano's JSON Lines, one line for each person's label of a thread."""
+    """Return doccano's JSON Lines, one line for each person's label of a thread.
+
+    The cause is a category and evidence a span, so it is for doccano's kind of project that has both
+    (intent detection and slot filling).
+    """
     lines = []
     for thread, votes in _labelled(desk):
         text = task_text(thread)
@@ -150,7 +154,7 @@ def to_doccano(desk: Desk) -> str:
             code = vote.root_cause if vote.verdict == "valid" else f"invalid:{vote.reason}"
             row = {
                 "text": text.text,
-                "label": [code],
+                "cats": [code],
                 "entities": [[start, end, EVIDENCE] for start, end in _spans(vote, text)],
                 "url": thread.url,
                 "annotator": vote.annotator,
@@ -232,7 +236,7 @@ def _checked(chosen: dict[str, str]) -> dict[str, Any]:
 
 def from_doccano(row: dict[str, Any]) -> dict[str, Any]:
     """Return the row of `label import` that one line of doccano's export says; ValueError if none."""
-    labels = row.get("label") or row.get("cats") or []
+    labels = row.get("cats") or row.get("label") or []
     if len(labels) != 1 or not isinstance(labels[0], str):
         raise ValueError(f"has {len(labels)} labels")
     code, _, reason = labels[0].partition(":")

@@ -18,9 +18,8 @@ from db.records import Label
 from db.threads import Post, Thread, ThreadStratum
 from flows.cli import run
 from labeling.deciding import Notes, Span, notes_payload
-from labeling.desk import Desk, at_desk
+from labeling.desk import Desk
 from labeling.exporting import annotator_rows, as_csv
-from labeling.importing import import_labels
 from labeling.interop import TaskText, label_studio_config, task_text, to_doccano, to_label_studio
 from labeling.people import add_annotator
 from pipeline.study import Study
@@ -362,23 +361,6 @@ def test_memos_and_evidence_come_back(
 def test_a_passage_of_the_task_is_one_of_a_post(span: tuple[int, int], found: Span | None) -> None:
     """Offsets of the whole text are offsets of the post they lie in; title and gaps are no post."""
     assert TaskText("title\n\nnan\n\nreply", {0: 7, 1: 12}).span_at(*span) == found
-
-
-def test_label_studio_takes_the_export(database: Database, study: Study, tmp_path: Path) -> None:
-    """Label Studio's own validator accepts the tasks and annotations under the exported interface."""
-    interface = pytest.importorskip(
-        "label_studio_sdk.label_interface", reason="label-studio-sdk is not installed"
-    )
-    put(database, ["The loss is nan."])
-    (tmp_path / "in.csv").write_text(
-        "url,annotator,valid,root_cause\nhttps://github.com/o/r/issues/0,ada,true,IR\n"
-    )
-    with at_desk(database, study) as desk:
-        import_labels(desk, tmp_path / "in.csv", strict=True)
-        tasks = json.loads(to_label_studio(desk))
-    checker = interface.LabelInterface(label_studio_config(study.codebook))
-    assert checker.validate_task({"data": tasks[0]["data"]})
-    assert all(checker.validate_annotation(item) for item in tasks[0]["annotations"])
 
 
 def test_evidence_stands_where_it_stood(database: Database, study: Study) -> None:

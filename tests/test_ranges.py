@@ -2,24 +2,20 @@
 
 from __future__ import annotations
 
-import importlib.util
 import math
+from importlib.util import find_spec
 
 import numpy as np
 import pytest
-from click.testing import CliRunner
 
 from db.engine import Database
-from flows.cli import nanmine, run
+from flows.cli import run
 from pipeline.float_types import TYPES
-from pipeline.numerics import NumPy, PyTorch
+from pipeline.numerics import NumPy
 from pipeline.published import load_published
 from pipeline.ranges import describe, invalid_ranges, regions
 
 KINDS = {kind.name: kind for kind in TYPES}
-TORCH = importlib.util.find_spec("torch") is not None
-torch_present = pytest.mark.skipif(not TORCH, reason="PyTorch is not installed (make test-interop does)")
-torch_missing = pytest.mark.skipif(TORCH, reason="PyTorch is installed")
 
 
 @pytest.mark.parametrize(
@@ -84,42 +80,10 @@ def test_another_library_stands_beside_in_rows_of_its_own() -> None:
     assert beside.notes[1].startswith("Another NumPy: ") and beside.notes[:1] == alone.notes
 
 
-@torch_missing
+@pytest.mark.skipif(find_spec("torch") is not None, reason="PyTorch is installed")
 def test_a_library_that_is_not_installed_is_one_line(
     labelled: Database, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Exit code 2, and which extra to install."""
     assert run(["--database", "sqlite:///study.db", "tables", "--probe", "torch"]) == 2
     assert capsys.readouterr().err == "nanmine: --probe torch needs the extra nanmine[torch]\n"
-
-
-@torch_present
-@pytest.mark.parametrize(
-    ("function", "kind", "value", "both"),
-    [
-        ("exp", "float16", "x > 11.09", "x > 11.09"),
-        ("exp", "bfloat16", "x ≥ 89", "x ≥ 89"),
-        ("div", "float64", "x > -5.563e-309 and x < 5.563e-309", "x > -7.458e-155 and x < 7.458e-155"),
-        ("log", "float32", "x ≤ 0", "x < 2.939e-39"),
-        ("sqrt", "float32", "x < 0", "x ≤ 0"),
-        ("acos", "bfloat16", "x < -1; x > 1", "x ≤ -1; x ≥ 1"),
-    ],
-)
-def test_pytorch_is_probed_by_its_kernels_and_its_backward_pass(
-    function: str, kind: str, value: str, both: str
-) -> None:
-    """PyTorch's autograd leaves its range where the arithmetic of the backward pass says."""
-    assert describe(regions(function, KINDS[kind], PyTorch())) == value
-    assert describe(regions(function, KINDS[kind], PyTorch(), with_derivative=True)) == both
-
-
-@torch_present
-def test_the_command_sets_pytorch_beside_numpy(labelled: Database) -> None:
-    """`tables --probe torch` adds rows to Table 2, and nothing changes in the other tables."""
-    plain, probed = (
-        CliRunner().invoke(nanmine, ["--database", "sqlite:///study.db", "tables", *arguments]).output
-        for arguments in (["--all"], ["--probe", "torch"])
-    )
-    assert "PyTorch" not in plain and probed.count("| PyTorch |") == 32
-    assert plain.split("**Where functions")[0] == probed.split("**Where functions")[0]
-    assert plain.split("backward pass")[1].split("\n", 1)[1] in probed
