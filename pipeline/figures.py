@@ -164,6 +164,8 @@ def _points(
         panel.plot([100 * interval.low, 100 * interval.high], [y, y], color=color, linewidth=1.2)
         panel.plot(percent, y, marker, color=color, markerfacecolor=filled, markersize=5, label=label)
         label = "_nolegend_"
+    if label != "_nolegend_":
+        panel.plot([], [], marker, color=color, markerfacecolor=filled, label=f"{label}: no valid thread yet")
 
 
 def funnel(table: Table) -> Figure:
@@ -173,9 +175,10 @@ def funnel(table: Table) -> Figure:
     with _styled() as new:
         figure = new(figsize=(2.1 * max(len(rows), 1) + 0.8, 2.2), layout="constrained")
         panels = figure.subplots(1, max(len(rows), 1), sharey=True, squeeze=False)[0]
-        for panel, row in zip(panels, rows, strict=False):
-            counts = [_count(cell) for cell in row[3:]]
-            _bars(panel, stages, counts, max(1, *counts) * 1.35)
+        counts = [[_count(cell) for cell in row[3:]] for row in rows]
+        limit = max([1, *(count for row in counts for count in row)]) * 1.35
+        for panel, row, bars in zip(panels, rows, counts, strict=False):
+            _bars(panel, stages, bars, limit)
             panel.set_title(f"{row[0]}  ({row[2]} seen)")
     return figure
 
@@ -190,6 +193,8 @@ def months(table: Table) -> Figure:
         panel = figure.subplots()
         panel.bar(range(len(names)), valid, color=BLUE, width=0.8, label="valid")
         panel.plot(range(len(names)), candidates, color=ORANGE, linewidth=1.4, label="candidates")
+        if not names:
+            panel.text(0, 0.5, "no thread with a date yet", ha="center")
         step = max(1, len(names) // 10)
         panel.set_xticks(range(0, len(names), step), names[::step], rotation=30, ha="right")
         panel.set_ylabel("Threads opened")
@@ -206,20 +211,15 @@ def matrix(names: Sequence[str], counts: Sequence[Sequence[int]], rows: str, col
     with _styled() as new:
         figure = new(figsize=(size + 0.4, size), layout="constrained")
         panel = figure.subplots()
-        panel.imshow(counts, cmap="Greys", vmin=0, aspect="equal")
         darkest = max([1, *(count for row in counts for count in row)])
+        panel.imshow(counts, cmap="Greys", vmin=0, vmax=2 * darkest, aspect="equal")  # ink reads on any
         for y, row in enumerate(counts):
             for x, count in enumerate(row):
-                if count:
-                    panel.text(
-                        x,
-                        y,
-                        str(count),
-                        ha="center",
-                        va="center",
-                        color="white" if count > darkest * 0.6 else INK,
-                    )
-        panel.set_xticks(range(len(names)), names, rotation=45, ha="right")
+                panel.text(x, y, str(count) if count else "", ha="center", va="center")
+        edges = [place - 0.5 for place in range(len(names) + 1)]
+        panel.hlines(edges, edges[0], edges[-1], color=RULE, linewidth=0.6)
+        panel.vlines(edges, edges[0], edges[-1], color=RULE, linewidth=0.6)
+        panel.set_xticks(range(len(names)), names, rotation=45, ha="right", rotation_mode="anchor")
         panel.set_yticks(range(len(names)), names)
         panel.set_xlabel(columns)
         panel.set_ylabel(rows)

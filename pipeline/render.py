@@ -9,12 +9,14 @@ import csv
 import html
 import io
 import json
+import re
 from collections.abc import Callable, Iterator
 
 from db.errors import UsageError
 from pipeline.spreadsheet import safe_cell
 from pipeline.table import MISSING, Cell, Interval, Share, Table, cell_text
 
+NUMBER = re.compile(rf"[+-]\d+(\.\d+)?|{re.escape(MISSING)}")  # a signed number, or none
 LATEX = {
     "\\": r"\textbackslash{}",
     "{": r"\{",
@@ -188,12 +190,15 @@ def _shown(table: Table) -> Iterator[list[str]]:
 
 
 def _numeric(table: Table) -> list[bool]:
-    """Say of each column whether it holds no text, and so is set to the right."""
+    """Say of each column whether it holds numbers alone, and so is set to the right."""
     return [
-        all(not isinstance(row[position], str) or row[position] == MISSING for row in table.rows)
-        and bool(table.rows)
+        all(_is_number(row[position]) for row in table.rows) and bool(table.rows)
         for position in range(len(table.columns))
     ]
+
+
+def _is_number(cell: Cell) -> bool:
+    return not isinstance(cell, str) or NUMBER.fullmatch(cell) is not None
 
 
 FORMS: dict[str, Callable[[Table], str]] = {

@@ -71,4 +71,4 @@ def cell_text(cell: Cell) -> str:
     """Return a cell as a person reads it: a missing one is a dash, a fraction has four decimals."""
     if cell is None:
         return MISSING
-    return f"{cell:.4f}" if isinstance(cell, float) else str(cell)
+    return f"{cell:z.4f}" if isinstance(cell, float) else str(cell)

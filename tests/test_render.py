@@ -46,6 +46,16 @@ def test_markdown_groups_escapes_and_aligns() -> None:
     assert r"\<b>" in lines[6]
 
 
+def test_signed_numbers_stand_right_and_nothing_is_negative_zero() -> None:
+    """Differences are numbers though they are text, words are not; what rounds to nothing has no sign."""
+    table = Table(
+        "t", "T", ("A", "B", "C"), (("+1.50", "+1", -1e-9), ("-12.38", "one", 0.5), ("-", "-", None))
+    )
+    lines = render(table, "md").splitlines()
+    assert lines[3] == "| ---: | --- | ---: |"
+    assert lines[4].endswith("| 0.0000 |")
+
+
 def test_markdown_makes_no_link_and_no_emphasis_of_a_cell() -> None:
     """Text of a thread stays text: no link to elsewhere, and `__init__` keeps its underscores."""
     text = render(Table("t", "T", ("a",), (("[x](javascript:1) __init__",),)), "md")
