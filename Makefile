@@ -39,7 +39,7 @@ test-all: test test-slow
 
 test-interop: setup $(INTEROP)/.installed $(DOCCANO)/.installed  ## our files in other people's tools; PyTorch
 	NANMINE_INTEROP=1 NANMINE_DOCCANO=$(CURDIR)/$(DOCCANO)/bin/python \
-	  $(INTEROP)/bin/pytest -n 2 --dist loadgroup tests/test_interop.py
+	  $(INTEROP)/bin/pytest -n 2 -W ignore::DeprecationWarning tests/test_interop.py
 
 # PyTorch comes by pip, which takes a CPU build where one lies on the machine.
 $(INTEROP)/.installed: pyproject.toml constraints.txt $(STAMP)
