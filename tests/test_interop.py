@@ -112,7 +112,7 @@ def desk(labelled: Database, study: Study) -> Iterator[Desk]:
     """A desk with one label that has evidence, among those of the labelled study."""
     with labelled.writing() as session:
         thread = session.query(Thread).filter_by(url="https://github.test/18").one()
-        span = {"position": 0, "start": 9, "end": 12}
+        span = {"position": 0, "start": 12, "end": 15}
         label = Label(True, None, "IR", "add-epsilon", "log")
         append_event(
             session,
