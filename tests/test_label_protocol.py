@@ -158,3 +158,25 @@ def test_a11_a_cross_listed_thread_counts_in_each_stratum_or_in_the_first(
     room.label()
     with room.desk("ada") as desk:
         assert (desk.history.spent("PI"), desk.history.spent("TI")) == places
+
+
+@pytest.mark.parametrize(
+    ("choices", "counted"),
+    [
+        ({}, ("PI", "TI")),
+        ({"cross_listed": "first"}, ("TI",)),
+        ({"uncounted_causes": ["IR"]}, ()),
+        ({"protocol": "blind_double", "cross_listed": "first"}, ("TI",)),
+    ],
+)
+def test_a7_a11_hold_for_a_stratum_that_draws_the_thread_after_its_label(
+    database: Database, study: Study, choices: dict[str, object], counted: tuple[str, ...]
+) -> None:
+    """What a thread counts in is the same whether its second stratum draws it before the label or after."""
+    fill(database, TI_PI=1)
+    room = Room(database, study, **choices)
+    with room.desk("ada") as desk:
+        url = str(draw(desk, ["TI"])[0].thread_url)
+        decide(desk, desk.thread(url), VALID)
+        draw(desk, ["PI"])
+        assert desk.history.strata_of(url) == counted
