@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +28,7 @@ from pipeline.proposing import read_labelled
 from pipeline.rules import Rules
 from pipeline.study import load_study
 
-START, STEPS, RESAMPLES = 20, 8, 1_000
+START, STEPS, RESAMPLES = 20, 5, 1_000
 INTERVAL = [0.025, 0.975]
 METRICS = ("validity AP", "cause macro-F1")
 Order = Callable[[Model, Examples, np.random.Generator], Any]  # to rows, the next first
@@ -56,16 +57,9 @@ def _sizes(pool: int) -> list[int]:
 def _curves(examples: Examples, rules: Rules, sizes: list[int], seed: int) -> Any:
     """Return the scores (order × size × metric) of one seed, the mean over both halves."""
     sides = _halves(examples.groups, np.random.default_rng(seed))
-    halves = [np.flatnonzero(sides == side) for side in (0, 1)]
-    both = ((halves[0], halves[1]), (halves[1], halves[0]))
-    found = [
-        [
-            list(_curve(examples.take(own), examples.take(other), rules, sizes, (order, seed)))
-            for order in ORDERS
-        ]
-        for own, other in both
-    ]
-    return np.mean(found, axis=0)
+    first, second = (examples.take(np.flatnonzero(sides == side)) for side in (0, 1))
+    trials = (Trial(first, second, rules, sizes, seed), Trial(second, first, rules, sizes, seed))
+    return np.mean([trial.scores() for trial in trials], axis=0)
 
 
 def _halves(groups: Any, random: np.random.Generator) -> Any:
@@ -78,20 +72,30 @@ def _halves(groups: Any, random: np.random.Generator) -> Any:
     return side[members]
 
 
-def _curve(
-    pool: Examples, held_out: Examples, rules: Rules, sizes: list[int], how: tuple[Order, int]
-) -> Iterator[tuple[float, float]]:
-    """Yield the scores on the held-out half after each batch."""
-    order, seed = how
-    known = np.random.default_rng(seed).permutation(len(pool))[:START]
-    model = train(pool.take(known), rules)
-    yield _scores(model, held_out, rules)
-    for size in sizes[1:]:
-        free = np.setdiff1d(np.arange(len(pool)), known)
-        chosen = order(model, pool.take(free), np.random.default_rng(seed + size))
-        known = np.append(known, free[chosen[: size - len(known)]])
-        model = train(pool.take(known), rules)
-        yield _scores(model, held_out, rules)
+@dataclass(frozen=True, eq=False)
+class Trial:
+    """One half that is labelled batch by batch, and the other half that every model is scored on."""
+
+    pool: Examples
+    held_out: Examples
+    rules: Rules
+    sizes: list[int]
+    seed: int
+
+    def scores(self) -> list[list[tuple[float, float]]]:
+        """Return the scores of each order after each batch, from the same random start."""
+        start = np.random.default_rng(self.seed).permutation(len(self.pool))[:START]
+        model = train(self.pool.take(start), self.rules)
+        first = _scores(model, self.held_out, self.rules)
+        return [[first, *self._further(order, start, model)] for order in ORDERS]
+
+    def _further(self, order: Order, known: Any, model: Model) -> Iterator[tuple[float, float]]:
+        for size in self.sizes[1:]:
+            free = np.setdiff1d(np.arange(len(self.pool)), known)
+            chosen = order(model, self.pool.take(free), np.random.default_rng(self.seed + size))
+            known = np.append(known, free[chosen[: size - len(known)]])
+            model = train(self.pool.take(known), self.rules)
+            yield _scores(model, self.held_out, self.rules)
 
 
 def _at_random(model: Model, free: Examples, random: np.random.Generator) -> Any:
@@ -138,12 +142,13 @@ def _report(metric: str, sizes: list[int], curves: Any) -> None:
 
 
 def _saved(sizes: list[int], curves: Any, at: int) -> float:
-    """Return how many more labels random order needs for what active order has; at most to the last size.
+    """Return how many more labels random order needs for the score of active order than for its own.
 
-    Both curves are made to rise first: more labels make a model worse by chance alone.
+    Random order's curve is made to rise first: more labels make a model worse by chance alone.
     """
-    random, active = (IsotonicRegression().fit_transform(sizes, curve) for curve in curves)
-    return float(np.interp(active[at], random + 1e-9 * np.arange(len(sizes)), sizes) - sizes[at])
+    rising = IsotonicRegression().fit_transform(sizes, curves[0]) + 1e-9 * np.arange(len(sizes))
+    own, other = np.interp(curves[:, at], rising, sizes)
+    return float(other - own)
 
 
 if __name__ == "__main__":
