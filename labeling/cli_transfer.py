@@ -51,7 +51,7 @@ def import_command(context: click.Context, file: Path, strict: bool) -> None:
 @click.option("--out", type=OUTPUT, help="A file; else standard output.")
 @acting
 def export_command(context: click.Context, format_: str, annotators: bool, out: Path | None) -> None:
-    """Write the final labels, or each annotator's own."""
+    """Write the study's final labels, or each annotator's own; those of active drawing stay out."""
     from labeling import exporting, interop
 
     with desk_of(context, writing=False) as desk:

@@ -11,7 +11,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session, selectinload
 
 from db.labels import final_labels
-from db.records import Label
+from db.records import FinalLabel
 from db.threads import KeywordMatch, Thread
 from pipeline.channels import PostText, Segment, segments_of
 from pipeline.study import Study
@@ -89,9 +89,9 @@ def _to_references(rows: Iterable[Any]) -> list[Reference]:
     return [Reference(id_, url, digest, _group(repository, url)) for id_, url, digest, repository in rows]
 
 
-def labels_of(session: Session) -> dict[int, Label]:
+def labels_of(session: Session) -> dict[int, FinalLabel]:
     """Return the final label of each labelled thread, by thread; those that were drawn actively too."""
-    return {final.thread_id: final.label for final in final_labels(session, active=True)}
+    return {final.thread_id: final for final in final_labels(session, active=True)}
 
 
 def read_documents(session: Session, study: Study, thread_ids: Sequence[int]) -> Iterator[Document]:

@@ -33,10 +33,11 @@ Progress = Callable[[int], None]
 
 @dataclass(frozen=True, eq=False)
 class Labelled:
-    """The labelled threads of a database, ready to learn from."""
+    """The labelled threads of a database, ready to learn from; `active` of them count in no table."""
 
     references: tuple[Reference, ...]
     examples: Examples
+    active: int
 
     @property
     def fingerprint(self) -> str:
@@ -75,11 +76,12 @@ def read_labelled(
     cache.fill(database, found, progress)
     with database.reading() as session:
         features = cache.features(session, found)
-    own = tuple(_known(labels[one.thread_id], study) for one in found)
+    own = tuple(_known(labels[one.thread_id].label, study) for one in found)
     groups = np.array([one.group for one in found])
     if grouped and len(found) <= DUPLICATES_UP_TO:
         groups = _merged(groups, near_duplicates(features))
-    return Labelled(tuple(found), Examples(features, own, groups))
+    active = sum(labels[one.thread_id].active for one in found)
+    return Labelled(tuple(found), Examples(features, own, groups), active)
 
 
 def _known(label: Label, study: Study) -> Label:
@@ -156,6 +158,7 @@ def _card(labelled: Labelled, study: Study, seed: int) -> dict[str, Any]:
         "data": labelled.fingerprint,
         "labels": len(labelled.examples),
         "valid": int(valid.sum()),
+        "active": labelled.active,
         "causes": counts,
         "seed": seed,
         "versions": {name: version(name) for name in ("nanmine", "scikit-learn", "numpy", "scipy")},

@@ -5,7 +5,8 @@ halves by group; each half in turn is labelled batch by batch from the same rand
 random order and once always taking the threads that the model of the labels so far is least certain
 of, and the default model is trained again after each batch and scored on the other half. Printed are
 the means over the seeds, and how many labels random order needs to get where active order is, with
-the 95 % interval of 1,000 resamples of the seeds. A negative number is labels lost.
+the 95 % interval of 1,000 resamples of the seeds. A negative number is labels lost; more labels than
+the last row has cannot be told, so that row's number less a row's own is the most a row can save.
 """
 
 from __future__ import annotations
