@@ -23,7 +23,13 @@ from db.threads import Criterion, Thread
 from pipeline import bundle_texts as texts
 from pipeline import provenance
 from pipeline.bundle_metadata import About, Resource, croissant, data_package, dictionary
-from pipeline.export import annotation_records, label_record, match_records, proposal_records, thread_records
+from pipeline.export import (
+    annotation_records,
+    label_record,
+    match_records,
+    proposal_records,
+    thread_records,
+)
 from pipeline.fields import Field, fields_of
 from pipeline.figures import study_figures, to_png, to_svg
 from pipeline.material import Material, discarded_threads, read_material
@@ -33,6 +39,7 @@ from pipeline.study import Study
 from pipeline.study_files import study_toml
 from pipeline.study_tables import study_tables, write_tables
 from pipeline.table import Table
+from pipeline.tables import Groups
 
 TABLE_FORMS = ("md", "csv", "tex", "json")
 SUMS = "SHA256SUMS"
@@ -43,11 +50,13 @@ PRIVATE = {"threads": ("title", "author"), "matches": ("text",), "proposals": ("
 def write_bundle(session: Session, study: Study, folder: Path, *, with_text: bool = False) -> list[Path]:
     """Write the package into an empty or new folder; return the paths of its files, sorted."""
     folder.mkdir(parents=True, exist_ok=True)
-    about = About(study, provenance.fingerprint(session, study), provenance.newest(session), with_text)
+    material = read_material(session, everything=True)
+    origin = provenance.fingerprint(session, study), provenance.newest(session)
+    about = About(study, *origin, with_text, _warning(material.groups))
     resources = [*_write_data(session, folder, with_text)]
     _write_study(session, study, folder)
     patterns = [read_patterns(session, study)] if with_text else []
-    _write_results(read_material(session, everything=True), study, patterns, folder)
+    _write_results(material, study, patterns, folder)
     _write_json(folder / "datapackage.json", data_package(resources, about))
     _write_json(folder / "croissant.json", croissant(resources, about))
     _write(folder / "DATA_DICTIONARY.md", dictionary(resources))
@@ -55,6 +64,12 @@ def write_bundle(session: Session, study: Study, folder: Path, *, with_text: boo
     _write(folder / "CITATION.cff", texts.citation(about))
     _write(folder / "LICENSES.md", texts.licences(about))
     return _write_sums(folder)
+
+
+def _warning(groups: Groups) -> str:
+    """Say how many labels are by simulated annotators, if any are."""
+    simulated = sum(count for key, count in groups.items() if key.simulated)
+    return f"{simulated} of {sum(groups.values())} labels are by simulated annotators" if simulated else ""
 
 
 def _write_data(session: Session, folder: Path, with_text: bool) -> Iterator[Resource]:

@@ -66,6 +66,7 @@ class About:
     fingerprint: str
     newest: datetime | None
     with_text: bool
+    warning: str = ""  # how many labels are by simulated annotators
 
     @property
     def title(self) -> str:
@@ -157,7 +158,8 @@ def _resource(resource: Resource) -> dict[str, Any]:
 def croissant(resources: Sequence[Resource], about: About) -> dict[str, Any]:
     """Return the Croissant 1.0 description (JSON-LD)."""
     texts = "with" if about.with_text else "without"
-    description = f"{about.study.title}: threads, labels and tables, {texts} texts."
+    warning = f" {about.warning}." if about.warning else ""
+    description = f"{about.study.title}: threads, labels and tables, {texts} texts.{warning}"
     license_ = about.study.package.license
     return {
         "@context": CONTEXT,

@@ -16,16 +16,18 @@ LICENCES = {
 }
 WITH_TEXT = "Titles and bodies are included, and the table of frequent patterns comes out of them."
 WITHOUT_TEXT = """\
-No title, body, author or name is included. The table of frequent patterns quotes texts, so it is not in
-this package: `nanmine export bundle --with-text` writes one with texts and with that table."""
+No title, body, author or name is included, but for what the services put into their addresses: words
+of titles, and the owners of repositories. The table of frequent patterns quotes texts, so it is not
+in this package: `nanmine export bundle --with-text` writes one with texts and with that table."""
 
 
 def readme(about: About, resources: Sequence[Resource]) -> str:
     """Return the README: what is in the package and the one command that regenerates its tables."""
     files = "\n".join(f"| `{resource.path}` | {resource.rows} |" for resource in resources)
     bodies = WITH_TEXT if about.with_text else WITHOUT_TEXT
+    warning = f"\n**{about.warning}, not by people.**\n" if about.warning else ""
     return f"""# {about.title}
-
+{warning}
 Regenerate every table from this folder alone, and compare it with `tables/`:
 
     pip install nanmine=={program_version()}
@@ -40,8 +42,9 @@ Regenerate every table from this folder alone, and compare it with `tables/`:
 
 Fields are explained in `DATA_DICTIONARY.md`. `study.toml` says what was mined and what counts,
 `codebook.toml` what the labels mean; `codebooks/` holds the versions in force while people labelled,
-`protocol.json` the rules they labelled under. The labels of `data/active.csv` are of threads that a
-model's uncertainty drew: they trained the model and count in no table.
+`protocol.json` the rules they labelled under, `model/card.json` the model, if one was trained. The
+labels of `data/active.csv` are of threads that a model's uncertainty drew: they trained the model and
+count in no table.
 `tables/` has each table as Markdown, CSV, LaTeX and JSON, `figures/` the figures as SVG and PNG.
 `datapackage.json` describes the data for Frictionless tools, `croissant.json` for Croissant ones.
 

@@ -134,6 +134,13 @@ def test_the_package_says_that_patterns_are_not_in_it(package: Path) -> None:
     assert "table of frequent patterns quotes texts" in (package / "README.md").read_text()
 
 
+def test_the_package_says_that_labels_are_simulated(package: Path) -> None:
+    """Whoever opens its README or its metadata is told; a study of people says nothing of it."""
+    said = "17 of 19 labels are by simulated annotators"
+    assert f"**{said}, not by people.**" in (package / "README.md").read_text()
+    assert said in json.loads((package / "croissant.json").read_text())["description"]
+
+
 @pytest.mark.parametrize(
     ("damage", "said"),
     [
