@@ -8,7 +8,6 @@ the others.
 
 from __future__ import annotations
 
-import json
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,7 +18,7 @@ import numpy as np
 
 from pipeline.features import BLOCKS, NOWHERE, Floats, Numbers, Trace
 from pipeline.model import Model
-from pipeline.scoring import Scorer, Sheet
+from pipeline.scoring import Scorer, Sheet, Weighed
 
 SHOWN = 6  # pieces of evidence a proposal
 LEAST = 0.05  # log-odds below which a piece moved nothing
@@ -47,10 +46,11 @@ class Traces:
 
 def pack(trace: Trace) -> bytes:
     """Return the pieces of a document as bytes, ready to show; title and tags count as the opening post."""
-    shown = [
-        [position or 0, " ".join(text[: 2 * SNIPPET].split())[:SNIPPET]] for position, text in trace.pieces
-    ]
-    return zlib.compress(json.dumps(shown).encode(), 1)
+    shown = (
+        f"{position or 0} {' '.join(text[: 2 * SNIPPET].split())[:SNIPPET]}"
+        for position, text in trace.pieces
+    )
+    return zlib.compress("\n".join(shown).encode(errors="replace"), 1)
 
 
 @dataclass(frozen=True)
@@ -73,24 +73,27 @@ class Explainer:
         others = (causes.sum(axis=1, keepdims=True) - causes) / max(causes.shape[1] - 1, 1)
         return np.asarray(steps.sum(axis=1, keepdims=True) + causes - others)
 
-    def evidence(self, sheet: Sheet, traces: Traces, causes: Floats) -> list[list[dict[str, Any]]]:
+    def evidence(
+        self, sheet: Sheet, weighed: Weighed, traces: Traces, causes: Floats
+    ) -> list[list[dict[str, Any]]]:
         """Return [{text, weight, position}] for each document of a sheet, the strongest first.
 
         `causes` are the probabilities of the causes (n × causes) that the sheet was given.
         """
-        weights = self.weights(sheet, traces, causes.argmax(axis=1))
-        order = np.argsort(-np.abs(weights), axis=1, kind="stable")[:, :SHOWN]
-        strongest = np.take_along_axis(weights, order, axis=1)
-        return [
-            _shown(packed, zip(numbers, found, strict=True))
-            for packed, numbers, found in zip(traces.packed, order.tolist(), strongest.tolist(), strict=True)
-        ]
+        weights = self.weights(sheet, weighed, traces, causes.argmax(axis=1))
+        size = np.abs(weights)
+        strong = np.argpartition(-size, min(SHOWN, size.shape[1] - 1), axis=1)[:, :SHOWN]
+        order = np.argsort(-np.take_along_axis(size, strong, axis=1), axis=1, kind="stable")
+        strong = np.take_along_axis(strong, order, axis=1)
+        found = np.take_along_axis(weights, strong, axis=1)
+        rows = zip(traces.packed, strong.tolist(), found.tolist(), strict=True)
+        return [_shown(packed, zip(numbers, own, strict=True)) for packed, numbers, own in rows]
 
-    def weights(self, sheet: Sheet, traces: Traces, firsts: Numbers) -> Floats:
+    def weights(self, sheet: Sheet, weighed: Weighed, traces: Traces, firsts: Numbers) -> Floats:
         """Return what each piece adds to proposing the cause in `firsts` (n): n × pieces of the longest."""
         width = 1 + max(int(of[of != NOWHERE].max(initial=0)) for of in (traces.counts, traces.cues))
         rows = np.repeat(np.arange(len(sheet)), np.diff(sheet.starts[:: len(BLOCKS)]))
-        found = self._scorer.contributions(sheet, firsts)
+        found = self._scorer.contributions(weighed, firsts)
         weights = np.bincount(rows * width + traces.counts, found, len(sheet) * width)
         hit, cues = np.nonzero(sheet.cues)
         placed = traces.cues != NOWHERE
@@ -103,8 +106,9 @@ def _shown(packed: bytes, weights: Any) -> list[dict[str, Any]]:
     strong = [(piece, weight) for piece, weight in weights if abs(weight) >= LEAST]
     if not strong:
         return []
-    pieces = json.loads(zlib.decompress(packed))
+    pieces = zlib.decompress(packed).decode().split("\n")
+    told = [(*pieces[piece].split(" ", 1), weight) for piece, weight in strong]
     return [
-        {"text": pieces[piece][1], "weight": round(weight, 3), "position": pieces[piece][0]}
-        for piece, weight in strong
+        {"text": text, "weight": round(weight, 3), "position": int(position)}
+        for position, text, weight in told
     ]

@@ -25,7 +25,7 @@ from pipeline.dataset import FACTS
 from pipeline.features import Features, Floats
 from pipeline.logistic import PriorLogistic
 from pipeline.rules import Rules
-from pipeline.scoring import Scorer, Sheet
+from pipeline.scoring import Scorer, Sheet, Weighed
 from pipeline.weighting import Space, Weighting
 
 SEED = 20220731
@@ -78,20 +78,20 @@ class Model:
     def predict(self, features: Features) -> tuple[Floats, Floats]:
         """Return the probability of validity (n) and of each cause, given validity (n × causes)."""
         sheets = (Sheet.of(features.take(slice(i, i + CHUNK))) for i in range(0, len(features), CHUNK))
-        parts = [self.score(sheet) for sheet in sheets]
+        parts = [self.score(sheet, Weighed.of(sheet, self.weighting)) for sheet in sheets]
         if not parts:
             return np.zeros(0), np.zeros((0, self.cause.intercept.size))
         return np.concatenate([valid for valid, _ in parts]), np.concatenate([causes for _, causes in parts])
 
     @cached_property
-    def scorer(self) -> Scorer:
+    def _scorer(self) -> Scorer:
         """The text weights of both heads: each step of validity, and each cause against the last."""
         causes = self.cause.text[:, :-1] - self.cause.text[:, -1:]
         return Scorer(self.weighting, np.hstack([self.valid.text, causes]))
 
-    def score(self, sheet: Sheet) -> tuple[Floats, Floats]:
-        """Return what `predict` returns, for the documents of a sheet."""
-        text = self.scorer.scores(sheet)
+    def score(self, sheet: Sheet, weighed: Weighed) -> tuple[Floats, Floats]:
+        """Return what `predict` returns, for the documents of a sheet that this model's weighting weighed."""
+        text = self._scorer.scores(weighed)
         steps = self.valid.intercept.size
         causes = self.cause.rest(sheet)
         causes[:, :-1] += text[:, steps:]

@@ -18,6 +18,7 @@ from pipeline.evidence import Explainer
 from pipeline.feature_cache import SCORED, TRACED, FeatureCache
 from pipeline.features import Floats, Numbers
 from pipeline.model import Model, fix_probabilities
+from pipeline.scoring import Weighed
 
 PART = 500  # threads scored at a time
 AHEAD = 4  # parts that may wait to be scored
@@ -54,8 +55,9 @@ def scored(
     def score(part: tuple[Sequence[Reference], list[tuple[bytes, ...]]]) -> Scored:
         threads, rows = part
         sheet = cache.sheet(rows)
-        valid, causes = model.score(sheet)
-        evidence = explainer.evidence(sheet, cache.traces(rows), causes) if explained else []
+        weighed = Weighed.of(sheet, model.weighting)
+        valid, causes = model.score(sheet, weighed)
+        evidence = explainer.evidence(sheet, weighed, cache.traces(rows), causes) if explained else []
         return Scored(threads, valid, causes, sheet.cues, evidence)
 
     yield from _in_order(score, _parts(database, cache, references, columns))

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
 
 import numpy as np
 from scipy.sparse import csr_matrix
@@ -58,52 +57,51 @@ def bounds(lengths: Numbers) -> Numbers:
     return np.concatenate([[0], np.cumsum(lengths)]).astype(np.int32)
 
 
+@dataclass(frozen=True, slots=True)
+class Weighed:
+    """A sheet seen by a weighting: the cells with the logs of their counts, and the factor of each cell.
+
+    `logs` is (n × blocks) × (known columns and one for the rest); `scale` is n × blocks.
+    """
+
+    logs: csr_matrix
+    scale: Floats
+
+    @classmethod
+    def of(cls, sheet: Sheet, weighting: Weighting) -> Weighed:
+        """Weigh the counts of a sheet."""
+        places = weighting.places.take(sheet.indices, mode="clip")  # the quickest, all being in range
+        data = LOGARITHMS.take(sheet.counts)
+        shape = (len(sheet.starts) - 1, len(weighting.columns) + 1)
+        logs = csr_matrix((data, places, sheet.starts), shape=shape)
+        squares = csr_matrix((data * data, places, sheet.starts), shape=shape)
+        lengths = np.sqrt((squares @ weighting.squares).astype(np.float64)).reshape(len(sheet), len(BLOCKS))
+        roots = np.broadcast_to(np.sqrt([block.share for block in BLOCKS]), lengths.shape)
+        return cls(logs, np.divide(roots, lengths, out=np.zeros_like(lengths), where=lengths > 0))
+
+
 @dataclass(frozen=True)
 class Scorer:
-    """The text weights of several linear scores (known columns × scores), ready to score sheets."""
+    """Several linear scores of text: the weights of the known columns (columns × scores), ready to use."""
 
     weighting: Weighting
     weights: Numbers
 
     @cached_property
-    def _idf(self) -> Numbers:
-        """The inverse document frequencies, and 0 for what is not known."""
-        return np.append(self.weighting.idf, np.float32(0))
-
-    @cached_property
-    def _squares(self) -> Numbers:
-        return self._idf**2
-
-    @cached_property
     def _table(self) -> Numbers:
-        """The weight of a count, before its cell is scaled (scores × known columns and one for the rest)."""
-        known = np.vstack([self.weights, np.zeros((1, self.weights.shape[1]))])
-        return np.ascontiguousarray((known * self._idf[:, None]).T, dtype=np.float32)
+        """The weight of a logarithm in an unscaled cell (scores × known columns and one for the rest)."""
+        table = np.zeros((self.weights.shape[1], len(self.weights) + 1), dtype=np.float32)
+        np.multiply(self.weights.T, self.weighting.idf, out=table[:, :-1], casting="same_kind")
+        return table
 
-    def scores(self, sheet: Sheet) -> Floats:
+    def scores(self, weighed: Weighed) -> Floats:
         """Return what the text of each document adds to each score (n × scores)."""
-        places, logs, scale = self._weighed(sheet)
-        counts = self._cells(sheet, places, logs)
-        parts = np.stack([counts @ row for row in self._table], axis=1)
-        cells = parts.reshape(len(sheet), len(BLOCKS), len(self._table))
-        return np.asarray(np.einsum("nb,nbk->nk", scale, cells))
+        cells = np.stack([weighed.logs @ row for row in self._table], axis=1)
+        return np.asarray(np.einsum("nb,nbk->nk", weighed.scale, cells.reshape(*weighed.scale.shape, -1)))
 
-    def contributions(self, sheet: Sheet, chosen: Numbers) -> Numbers:
+    def contributions(self, weighed: Weighed, chosen: Numbers) -> Numbers:
         """Return what each count adds to one score, which is `chosen` (n, numbers of scores) for each row."""
-        places, logs, scale = self._weighed(sheet)
-        cells = np.diff(sheet.starts)
-        offset = np.repeat(np.asarray(chosen) * self._table.shape[1], len(BLOCKS))
-        weights = self._table.ravel().take(np.repeat(offset, cells) + places)
-        return np.asarray(logs * weights * np.repeat(scale.ravel(), cells))
-
-    def _weighed(self, sheet: Sheet) -> tuple[Numbers, Numbers, Floats]:
-        """Return the place and the log of each count, and the factor of each cell (n × blocks)."""
-        places = self.weighting.places.take(sheet.indices, mode="clip")  # the quickest, all being in range
-        logs = LOGARITHMS.take(sheet.counts)
-        squares = self._cells(sheet, places, logs * logs) @ self._squares
-        lengths = np.sqrt(squares.astype(np.float64)).reshape(len(sheet), len(BLOCKS))
-        roots = np.broadcast_to(np.sqrt([block.share for block in BLOCKS]), lengths.shape)
-        return places, logs, np.divide(roots, lengths, out=np.zeros_like(lengths), where=lengths > 0)
-
-    def _cells(self, sheet: Sheet, places: Numbers, data: Any) -> csr_matrix:
-        return csr_matrix((data, places, sheet.starts), shape=(len(sheet.starts) - 1, len(self._idf)))
+        sizes = np.diff(weighed.logs.indptr)
+        offsets = np.repeat(np.asarray(chosen) * self._table.shape[1], len(BLOCKS))
+        weights = self._table.ravel().take(np.repeat(offsets, sizes) + weighed.logs.indices)
+        return np.asarray(weighed.logs.data * weights * np.repeat(weighed.scale.ravel(), sizes))

@@ -45,6 +45,11 @@ class Weighting:
         return places
 
     @cached_property
+    def squares(self) -> np.ndarray[Any, np.dtype[np.float32]]:
+        """The squared inverse document frequencies, and 0 for all unknown columns."""
+        return np.append(self.idf**2, np.float32(0))
+
+    @cached_property
     def _blocks(self) -> np.ndarray[Any, np.dtype[np.int32]]:
         """The block of each known column."""
         return (self.columns // WIDTH).astype(np.int32)

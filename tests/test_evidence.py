@@ -20,14 +20,14 @@ from pipeline.features import NOWHERE, extract
 from pipeline.keywords import KeywordMatcher
 from pipeline.model import Examples, Model, rules_model, train
 from pipeline.rules import Rules
-from pipeline.scoring import Sheet
+from pipeline.scoring import Sheet, Weighed
 from tests.model_documents import toy_codebook, toy_document
 
 CUED = toy_codebook("[[cues]]\nfor = 'B'\nweight = 3\npatterns = ['\\bclip\\b', '']\n")
 UNCUED = toy_codebook()
 KEYWORDS = KeywordMatcher(["nan"])
 FILLER = "The model reads a batch of data and prints what it found in every step of this run."
-HOSTILE = "<script>alert(1)</script> \x1b[2J [bold]=cmd|'/c calc'!A1[/bold] {{ 7 * 7 }} %s ' or 1=1 --"
+HOSTILE = "\ud800 <script>alert(1)</script> \x1b[2J [bold]=cmd|'/c calc'!A1[/bold] {{ 7 * 7 }} %s ' or 1=1 --"
 
 
 def trained(codebook: Codebook) -> Model:
@@ -50,7 +50,8 @@ def explained(
 ) -> list[list[dict[str, object]]]:
     features, traces = extract(documents, Rules(codebook))
     sheet = Sheet.of(features)
-    return Explainer(model).evidence(sheet, Traces.of(traces), model.score(sheet)[1])
+    weighed = Weighed.of(sheet, model.weighting)
+    return Explainer(model).evidence(sheet, weighed, Traces.of(traces), model.score(sheet, weighed)[1])
 
 
 def thread(*bodies: str, title: str = "Strange numbers") -> Document:
@@ -104,13 +105,14 @@ def test_weights_add_up_to_the_log_odds(bodies: list[str]) -> None:
     """All pieces together add what text and placed cues add to the log-odds, for every cause."""
     features, traces = extract([thread(*bodies, title="nan")], Rules(CUED))
     sheet, traced = Sheet.of(features), Traces.of(traces)
+    weighed = Weighed.of(sheet, MODEL.weighting)
     placed = np.flatnonzero(features.cues[0])[traces[0].cues != NOWHERE]
     weighted = MODEL.weighting.transform(features.counts)
     valid = (weighted @ MODEL.valid.text)[0] + MODEL.valid.cues[placed].sum(axis=0)
     causes = (weighted @ MODEL.cause.text)[0] + MODEL.cause.cues[placed].sum(axis=0)
     for first in range(3):
         odds = valid.sum() + causes[first] - np.delete(causes, first).mean()
-        weights = Explainer(MODEL).weights(sheet, traced, np.array([first]))
+        weights = Explainer(MODEL).weights(sheet, weighed, traced, np.array([first]))
         assert weights.sum() == pytest.approx(odds, abs=1e-4)
 
 
@@ -151,7 +153,7 @@ def test_hostile_text_stays_what_it_is() -> None:
     line = f"denominator zero epsilon {HOSTILE}"
     (evidence,) = explained(MODEL, CUED, [thread(FILLER, line)])
     (shown,) = (str(piece["text"]) for piece in evidence if piece["position"] == 1)
-    assert shown == " ".join(line.split())[:SNIPPET]
+    assert shown == " ".join(line.replace("\ud800", "?").split())[:SNIPPET]
     assert "\n" not in shown
 
 

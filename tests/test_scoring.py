@@ -73,11 +73,11 @@ def test_a_sheet_holds_what_the_features_do() -> None:
 
 
 def test_a_row_scores_the_same_in_every_company() -> None:
-    """One row alone gets bit for bit the score that it gets among others."""
+    """One row alone gets the probabilities that it gets among others."""
     features = concatenate([toy_examples(7, RULES.codebook).features] * 3)
-    together = MODEL.scorer.scores(Sheet.of(features))
-    alone = [MODEL.scorer.scores(Sheet.of(features.take([row]))) for row in range(len(features))]
-    assert np.array_equal(together, np.concatenate(alone))
+    alone = [MODEL.predict(features.take([row])) for row in range(len(features))]
+    for number, together in enumerate(MODEL.predict(features)):
+        assert np.allclose(together, np.concatenate([one[number] for one in alone]), rtol=1e-12)
 
 
 def test_parts_and_cores_change_no_score(

@@ -3,21 +3,24 @@
 1,000 made-up threads are read into the cache, some of them labelled; then N threads (100,000) are
 scored whose cached rows are put together from blocks of the rows of those 1,000. The made-up threads
 are as long as real ones: `columns` is how many counts of a thread are not zero on average, and it is
-2,200 among the candidates of the shared corpus. Seconds are wall time, after a first call has loaded
-the libraries; each figure comes from a process of its own.
+2,200 among the candidates of the shared corpus. Each step runs in a process of its own, after a first
+call has loaded the libraries (but for `command`); `seconds` are wall time, `cpu_seconds` the processor's.
 """
 
 from __future__ import annotations
 
 import json
+import os
 import random
 import resource
+import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from datetime import UTC, datetime
+from functools import partial
 from itertools import accumulate
 from multiprocessing import get_context
 from pathlib import Path
@@ -34,7 +37,8 @@ from db.threads import KeywordMatch, Thread
 from pipeline.dataset import Reference, references
 from pipeline.feature_cache import FeatureCache
 from pipeline.features import BLOCKS, NOWHERE
-from pipeline.proposing import current_model, propose, refresh, train_model
+from pipeline.model import train
+from pipeline.proposing import current_model, propose, read_labelled, refresh, train_model
 from pipeline.records import PostRecord, ThreadRecord
 from pipeline.scored import scored
 from pipeline.store import upsert_threads
@@ -80,8 +84,8 @@ class Writer:
     def thread(self, number: int, cause: int) -> ThreadRecord:
         """Return thread `number` of `o/r…`, which speaks in the words of its cause."""
         size = self.random.lognormvariate(0, 0.6)
-        bodies = [self.prose(cause, round(8 * size)) + "\n\n" + self.code(round(18 * size))]
-        bodies += [self.prose(cause, round(5 * size)) for _ in range(self.random.randint(1, 8))]
+        bodies = [self.prose(cause, round(7 * size)) + "\n\n" + self.code(round(14 * size))]
+        bodies += [self.prose(cause, round(4.2 * size)) for _ in range(self.random.randint(1, 8))]
         posts = tuple(
             PostRecord("reply" if n else "opening", f"{number}-{n}", body, "markdown", "a", AT)
             for n, body in enumerate(bodies)
@@ -104,13 +108,14 @@ def fill(url: str) -> Figures:
         found = references(session, study)
     cache = FeatureCache(study)
     cache.fill(database, found[:10])
-    seconds = _seconds(lambda: cache.fill(database, found))
+    figures = timed("fill", lambda: cache.fill(database, found))
     for one, cause in zip(found[:LABELS], causes, strict=False):
         label(database, study, one, cause)
-    train_model(database, study, _model(url))
+    figures |= timed("train", lambda: train_model(database, study, _model(url)))
     with database.reading() as session:
         columns = len(cache.features(session, found).counts.data) / len(found)
-    return {"columns": round(columns), "fill_seconds": seconds}
+    database.close()
+    return {"columns": round(columns)} | figures
 
 
 def label(database: Database, study: Study, thread: Reference, cause: int) -> None:
@@ -127,23 +132,52 @@ def _model(url: str) -> Path:
 
 
 def one_label(url: str) -> Figures:
-    """Add a label, and propose afresh for all candidates: what `propose run --refresh` does."""
+    """Add a label, and propose afresh for all candidates: what `propose run --refresh` does once loaded."""
     study, database = load_study(), open_database(url)
     with database.reading() as session:
         found = references(session, study)
     refresh(database, study, _model(url))
-    seconds = []
-    for one in found[LABELS : LABELS + 5]:
+    rounds = []
+    for one in found[LABELS : LABELS + 7]:
         label(database, study, one, 0)
-        seconds.append(_seconds(lambda: refresh(database, study, _model(url))))
-    return {"one_label_seconds": min(seconds), "one_label_worst_seconds": max(seconds)}
+        rounds.append(timed("one_label", lambda: refresh(database, study, _model(url))))
+    database.close()
+    return {name: sorted(each[name] for each in rounds)[len(rounds) // 2] for name in rounds[0]}
 
 
-def run(url: str) -> Figures:
-    """Propose again for all candidates with the trained model."""
+def score_again(url: str) -> Figures:
+    """Learn and score without a file or a row written: the arithmetic alone of one more label."""
     study, database = load_study(), open_database(url)
-    propose(database, study, _model(url))
-    return {"run_seconds": _seconds(lambda: propose(database, study, _model(url)))}
+    with database.reading() as session:
+        found = references(session, study)
+    cache, (_, model, _) = FeatureCache(study), current_model(database, study, _model(url))
+
+    def again() -> None:
+        labelled = read_labelled(database, study, grouped=False)
+        fresh = train(labelled.examples, cache.rules, settings=model.settings)
+        list(scored(database, cache, fresh, found))
+
+    again()
+    figures = timed("learn_and_score", again)
+    database.close()
+    return figures
+
+
+def command(url: str) -> Figures:
+    """Run the commands whole, with the start of Python and of its libraries."""
+    words = [sys.executable, "-m", "flows.cli", "--database", url, "propose", "run"]
+    run = partial(subprocess.run, check=True, capture_output=True)
+    label_next(url)
+    return wall("command", lambda: run(words)) | wall("command_refresh", lambda: run([*words, "--refresh"]))
+
+
+def label_next(url: str) -> None:
+    """Label one more candidate."""
+    study, database = load_study(), open_database(url)
+    with database.reading() as session:
+        found = references(session, study)
+    label(database, study, found[-1], 1)
+    database.close()
 
 
 def multiply(url: str, number: int) -> Figures:
@@ -160,6 +194,7 @@ def multiply(url: str, number: int) -> Figures:
             rows = (_mixed(random_.choice(len(model_rows), len(BLOCKS)), model_rows) for _ in numbers)
             keys = ({"key": cache.key(_reference(n))} for n in numbers)
             session.execute(insert(CachedFeatures), [row | key for row, key in zip(rows, keys, strict=True)])
+    database.close()
     return {}
 
 
@@ -217,27 +252,31 @@ def score(url: str) -> Figures:
     with database.reading() as session:
         found = references(session, study)
     list(scored(database, cache, model, found[:CANDIDATES]))
-    used = time.process_time()
-    seconds = _seconds(lambda: [part.valid.sum() for part in scored(database, cache, model, found)])
-    return {
-        "scored": len(found),
-        "score_seconds": seconds,
-        "score_cpu_seconds": round(time.process_time() - used, 2),
-        "score_mb": _megabytes(),
-    }
+    figures = timed("score", lambda: [part.valid.sum() for part in scored(database, cache, model, found)])
+    database.close()
+    return {"scored": len(found)} | figures | {"score_mb": _megabytes()}
 
 
 def run_all(url: str) -> Figures:
     """Propose for every thread, with evidence."""
     study, database = load_study(), open_database(url)
-    seconds = _seconds(lambda: propose(database, study, _model(url)))
-    return {"run_all_seconds": seconds, "run_all_mb": _megabytes()}
+    figures = timed("run_all", lambda: propose(database, study, _model(url)))
+    database.close()
+    return figures | {"run_all_mb": _megabytes()}
 
 
-def _seconds(work: Callable[[], Any]) -> float:
+def timed(name: str, work: Callable[[], Any]) -> Figures:
+    """Return the wall and the processor time of some work."""
+    used = time.process_time()
+    figures = wall(name, work)
+    return figures | {f"{name}_cpu_seconds": round(time.process_time() - used, 3)}
+
+
+def wall(name: str, work: Callable[[], Any]) -> Figures:
+    """Return the wall time of some work."""
     started = time.perf_counter()
     work()
-    return round(time.perf_counter() - started, 3)
+    return {f"{name}_seconds": round(time.perf_counter() - started, 3)}
 
 
 def _megabytes() -> int:
@@ -246,8 +285,8 @@ def _megabytes() -> int:
 
 def measured(url: str, number: int) -> Iterator[Figures]:
     """Yield the figures of each step, each from a process of its own."""
-    steps: list[Callable[[str], Figures]] = [fill, run, one_label]
-    for step in [*steps, multiply, score, run_all]:
+    steps: list[Callable[..., Figures]] = [fill, one_label, score_again, command, multiply, score, run_all]
+    for step in steps:
         arguments = (url, number) if step is multiply else (url,)
         with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as process:
             yield process.submit(step, *arguments).result()
@@ -255,7 +294,7 @@ def measured(url: str, number: int) -> Iterator[Figures]:
 
 def main(number: int) -> None:
     """Print seconds and megabytes as one JSON document."""
-    figures: Figures = {}
+    figures: Figures = {"load": round(os.getloadavg()[0], 1)}
     with tempfile.TemporaryDirectory() as folder:
         for found in measured(f"sqlite:///{Path(folder) / 'bench.db'}", number):
             figures |= found
