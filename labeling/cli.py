@@ -10,7 +10,7 @@ from pipeline.lazy_group import LazyGroup
 COMMANDS = {
     "add-annotator": ("labeling.cli_decide:add", "Give somebody a role, in all strata or those named."),
     "remove-annotator": ("labeling.cli_decide:remove", "Take every role from somebody."),
-    "draw": ("labeling.cli_decide:draw_command", "Draw the pilot, or the next batch of each open stratum."),
+    "draw": ("labeling.cli_decide:draw_command", "Draw the pilot, the next batches, or uncertain threads."),
     "next": ("labeling.cli_decide:next_command", "Show the next thread to label."),
     "show": ("labeling.cli_decide:show", "Show a thread and your own label of it."),
     "set": ("labeling.cli_decide:set_command", "Label a thread as valid with one root cause."),

@@ -21,7 +21,7 @@ from db.label_states import ACTIVE, Event, History, ThreadHistory
 from labeling.drawing import draw_key
 from pipeline.statistics import clopper_pearson
 
-STUDIES = 300
+STUDIES = 200
 CANDIDATES, QUOTA, BATCH, EAGER = 60, 12, 15, 10  # EAGER: threads labelled actively before each batch
 SHARES = {"IR": 0.5, "GE": 0.3, "RE": 0.2}  # of the valid threads, which are two in three
 HARD = {"IR": 0.2, "GE": 0.5, "RE": 0.8, None: 0.1}  # how uncertain the model is, give or take
