@@ -10,7 +10,7 @@ from db.threads import Thread
 
 
 def proposal_lines(session: Session, thread: Thread, shown: int = 3) -> list[str]:
-    """Return the newest proposal for a thread: validity, and the likeliest causes and fix patterns."""
+    """Return the newest proposal for a thread: validity, likeliest causes and fix patterns, evidence."""
     newest = select(Proposal).where(Proposal.thread_id == thread.id).order_by(Proposal.id.desc()).limit(1)
     proposal = session.scalar(newest)
     if proposal is None:
@@ -19,4 +19,5 @@ def proposal_lines(session: Session, thread: Thread, shown: int = 3) -> list[str
     for title, ranked in (("cause", proposal.causes), ("fix", proposal.fix_patterns)):
         said = ", ".join(f"{item['code']} {item['probability']:.2f}" for item in ranked[:shown])
         lines.append(f"{title}: {said}")
-    return lines
+    pieces = proposal.evidence[:shown]
+    return lines + [f"post {one['position']}, {one['weight']:+.2f}: {one['text']}" for one in pieces]

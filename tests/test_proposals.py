@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -24,6 +25,7 @@ from db.proposals import (
 from db.records import Label
 from db.threads import KeywordMatch, Thread
 from flows.cli import run
+from labeling.suggestions import proposal_lines
 from pipeline.errors import InputError
 from pipeline.feature_cache import FeatureCache
 from pipeline.model import train
@@ -61,6 +63,14 @@ def test_before_any_label_the_cues_propose_for_every_thread_with_a_keyword(
         assert sum(probabilities) == pytest.approx(1, abs=1e-4)
         assert sum(row["probability"] for row in one.fix_patterns) == pytest.approx(1, abs=1e-3)
     assert any("epsilon" in piece["text"] and piece["position"] == 1 for piece in found[0].evidence)
+
+
+def test_whoever_may_see_a_proposal_sees_its_evidence(labelled: Database, study: Study, path: Path) -> None:
+    """The lines of a proposal end with the strongest pieces: their post, their weight, their text."""
+    propose(labelled, study, path)
+    with labelled.reading() as session:
+        lines = proposal_lines(session, session.get_one(Thread, 1))
+    assert re.fullmatch(r"post 1, \+\d\.\d\d: Add an epsilon\.", lines[3])
 
 
 def test_training_then_proposing_replaces_what_the_cues_said(
