@@ -90,8 +90,8 @@ def _to_references(rows: Iterable[Any]) -> list[Reference]:
 
 
 def labels_of(session: Session) -> dict[int, FinalLabel]:
-    """Return the final label of each labelled thread, by thread; those that were drawn actively too."""
-    return {final.thread_id: final for final in final_labels(session, active=True)}
+    """Return every label to learn from, by thread: final ones, rejections that nobody checks, active ones."""
+    return {final.thread_id: final for final in final_labels(session, unchecked=True, active=True)}
 
 
 def read_documents(session: Session, study: Study, thread_ids: Sequence[int]) -> Iterator[Document]:

@@ -108,7 +108,7 @@ def train_model(
     seed: int = SEED,
     progress: Progress = lambda _: None,
 ) -> dict[str, Any]:
-    """Train on every final label, write the model to `path`, remember it, and return its card."""
+    """Train on every label to learn from, write the model to `path`, remember it, and return its card."""
     labelled = read_labelled(database, study, progress)
     model = train(labelled.examples, FeatureCache(study).rules, seed=seed)
     return _kept(database, model, _card(labelled, study, seed), path)

@@ -199,6 +199,16 @@ def test_active_labels_train_and_count_nowhere(
     assert len(list(check_bundle(tmp_path / "package"))) > 4
 
 
+def test_a_rejection_that_nobody_checks_trains(faithful: Lab) -> None:
+    """The model learns what is not valid from the rejections of one person, drawn actively or by chance."""
+    label_actively(faithful, 2, INVALID)
+    with faithful.desk("bo") as desk:
+        decide(desk, next_thread(desk), INVALID)
+    labelled = read_labelled(faithful.database, faithful.study)
+    assert [label.valid for label in labelled.examples.labels] == [False] * 3
+    assert labelled.active == 2
+
+
 def test_a_dispute_over_an_uncertain_thread_is_settled_as_any(faithful: Lab) -> None:
     """It is checked at any time, adjudicated, discarded or undone like others, and still counts nowhere."""
     with faithful.desk("ada") as desk:
