@@ -201,7 +201,7 @@ def months(table: Table) -> Figure:
         panel.set_ylim(0, 1.05 * max([1, *candidates, *valid]))
         panel.yaxis.get_major_locator().set_params(integer=True)
         panel.grid(axis="y", color=RULE, linewidth=0.6)
-        panel.legend(loc="lower right", bbox_to_anchor=(1, 1), ncols=2, frameon=False)
+        panel.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=2, frameon=False)
     return figure
 
 
