@@ -131,6 +131,13 @@ def read_events(session: Session, after: int = 0) -> list[Event]:
     return [Event(*row) for row in rows]
 
 
+def each_event(session: Session) -> Iterator[Event]:
+    """Yield every event by origin and sequence, reading as it goes."""
+    query = select(*COLUMNS).order_by(LabelEvent.origin, LabelEvent.sequence)
+    for row in session.execute(query, execution_options={"yield_per": BATCH}):
+        yield Event(*row)
+
+
 def read_history(session: Session) -> History:
     """Return what all events amount to."""
     return History(read_events(session))
@@ -239,7 +246,7 @@ def each_final_label(
     "unchecked", the rejections that one person made and the protocol has nobody check. `active`
     adds, marked so, the labels of threads that a model's uncertainty drew: for training, not for counting.
     """
-    history = _folded_history(session)
+    history = read_acts(session)
     url = Thread.url if session.get_bind().dialect.name == "sqlite" else Thread.url.collate("C")
     query = _summaries(Thread.id, Thread.url, *IMPORTED).order_by(url)
     query = query.where(or_(ThreadSummary.verdict.is_not(None), Thread.url.in_(FOLDED)))
@@ -256,7 +263,7 @@ def count_final_labels(session: Session, *, unchecked: bool = False) -> Counter[
 
     Threads that have imported labels and nothing else, which may be a million, are counted in SQL.
     """
-    history = _folded_history(session)
+    history = read_acts(session)
     folded = session.execute(_summaries(Thread.url, *IMPORTED).where(Thread.url.in_(FOLDED)))
     outcomes = (_folded(history, url, row, unchecked) for url, *row in folded)
     counts = Counter(counted for counted in outcomes if counted is not None)
@@ -267,7 +274,7 @@ def count_final_labels(session: Session, *, unchecked: bool = False) -> Counter[
     return counts
 
 
-def _folded_history(session: Session) -> History:
+def read_acts(session: Session) -> History:
     """Return what the events amount to, those of threads with nothing but imported labels left out."""
     renew_summaries(session)
     wanted = or_(LabelEvent.thread_url.is_(None), LabelEvent.thread_url.in_(FOLDED))

@@ -17,7 +17,7 @@ from typing import Any
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from db.labels import final_labels, read_history
+from db.labels import each_final_label, read_acts
 from db.proposals import newest_model
 from db.threads import Criterion, Thread
 from pipeline import bundle_texts as texts
@@ -112,8 +112,7 @@ def _criteria(session: Session) -> Iterator[Record]:
 
 def _labels(session: Session, *, active: bool) -> Iterator[Record]:
     """Yield the final labels by URL, with the rejections that nobody checks: the study's, or the others."""
-    found = final_labels(session, unchecked=True, active=True)
-    for final in sorted(found, key=lambda final: final.url):
+    for final in each_final_label(session, unchecked=True, active=True):
         if final.active is active:
             yield label_record(final) | {"simulated": final.simulated}
 
@@ -135,7 +134,7 @@ def _write_study(session: Session, study: Study, folder: Path) -> None:
     """Write study, codebook, protocol, earlier codebooks and the card of the model."""
     _write(folder / "study.toml", study_toml(study))
     _write(folder / "codebook.toml", study.codebook.source)
-    history = read_history(session)
+    history = read_acts(session)
     _write_json(folder / "protocol.json", history.setup)
     for number, event in enumerate(history.codebooks, start=1):
         _write_json(folder / "codebooks" / f"{number:02}.json", event.payload)

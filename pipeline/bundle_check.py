@@ -14,7 +14,7 @@ from typing import Any
 from db.records import FinalLabel, Label
 from pipeline.bundle import PRIVATE, SUMS, TABLE_FORMS, packed_fields
 from pipeline.errors import InputError
-from pipeline.material import Material, Origin, count_months
+from pipeline.material import Material, Origin, count_months, count_origins
 from pipeline.patterns import pattern_table, thread_features
 from pipeline.render import render
 from pipeline.serial import Record, read_records
@@ -194,7 +194,7 @@ def bundle_material(folder: Path) -> Material:
         met=dict(met),
         active=len(_read(folder, "active")),
         discarded=Counter(stratum for record in discarded for stratum in record["strata"] or (OUTSIDE,)),
-        origins=tuple(_origin(final, by_url[final.url]) for final in labels if final.label.valid),
+        origins=count_origins(_origin(final, by_url[final.url]) for final in labels if final.label.valid),
         opened=count_months((_time(r["created_at"]), r["candidate"]) for r in threads if r["created_at"]),
     )
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from sqlalchemy.orm import Session
 
 from db.label_states import History
-from db.labels import read_history
+from db.labels import read_acts
 from pipeline.reliability import Agreement, agreement_of, checks_of, phases_of
 from pipeline.study import Study
 
@@ -25,7 +25,7 @@ class ChecklistItem:
 
 def checklist_items(session: Session, study: Study) -> list[ChecklistItem]:
     """Return the checklist with an answer to each question; what was not done is said to be not done."""
-    history = read_history(session)
+    history = read_acts(session)
     found = {
         phase: agreement_of(history, study.codebook, phases=(phase,), replicates=0)
         for phase in phases_of(history)

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
 
-from pipeline.material import Material, Origin, month_of
+from pipeline.material import Material
 from pipeline.study import Study
 from pipeline.table import Cell, Table
 
 LARGEST = 20  # repositories shown, the rest together
 OTHERS = " others"
+Crossed = Counter[tuple[str, str]]  # threads by (key, cause)
 
 
 def cross_tables(material: Material, study: Study) -> list[Table]:
@@ -18,30 +18,25 @@ def cross_tables(material: Material, study: Study) -> list[Table]:
 
     Distinct threads, all strata together; a thread about two libraries counts for both.
     """
-    keys: dict[str, Callable[[Origin], Sequence[str]]] = {
-        "library": lambda origin: origin.libraries or ("none",),
-        "source": lambda origin: (origin.source,),
-        "year": lambda origin: (str(origin.created_at.year) if origin.created_at else "unknown",),
-        "repository": _repository_key(material.origins),
-    }
-    return [*(_crossed(what, material, study, key) for what, key in keys.items()), months(material)]
+    found = material.origins.crossed
+    found = found | {"repository": _largest(found["repository"])}
+    return [*(_crossed(what, counts, study) for what, counts in found.items()), months(material)]
 
 
-def _repository_key(origins: Sequence[Origin]) -> Callable[[Origin], Sequence[str]]:
-    sizes = Counter(origin.repository for origin in origins if origin.repository)
+def _largest(counts: Crossed) -> Crossed:
+    """Put all but the largest repositories together."""
+    sizes: Counter[str] = Counter()
+    for (name, _), count in counts.items():
+        sizes[name] += count
     largest = set(sorted(sizes, key=lambda name: (-sizes[name], name))[:LARGEST])
     others = f"{len(sizes) - LARGEST}{OTHERS}"
-
-    def key(origin: Origin) -> Sequence[str]:
-        if origin.repository is None:
-            return ()
-        return (origin.repository if origin.repository in largest else others,)
-
-    return key
+    together: Crossed = Counter()
+    for (name, cause), count in counts.items():
+        together[name if name in largest else others, cause] += count
+    return together
 
 
-def _crossed(what: str, material: Material, study: Study, keys: Callable[[Origin], Sequence[str]]) -> Table:
-    counts = Counter((key, origin.cause) for origin in material.origins for key in keys(origin))
+def _crossed(what: str, counts: Crossed, study: Study) -> Table:
     codes = study.codebook.cause_codes
     causes = (*codes, *sorted({cause for _, cause in counts} - set(codes)))
     rows: list[tuple[Cell, ...]] = []
@@ -57,7 +52,7 @@ def months(material: Material) -> Table:
 
     From the first month with a candidate to the last, none left out.
     """
-    valid = Counter(month_of(origin.created_at) for origin in material.origins if origin.created_at)
+    valid = material.origins.months
     shown = [month for month, (_, candidates) in material.opened.items() if candidates] + list(valid)
     rows = [
         (f"{month // 12}-{month % 12 + 1:02}", *material.opened.get(month, (0, 0)), valid[month])

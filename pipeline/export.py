@@ -10,10 +10,11 @@ from sqlalchemy.orm import Session, selectinload
 
 from db.errors import RefusedByProtocol
 from db.label_states import Event
-from db.labels import final_labels, read_events, read_history
+from db.labels import each_event, each_final_label, read_acts
 from db.records import FinalLabel
 from db.threads import KeywordMatch, Post, Thread
 from pipeline.fields import Field, fields_of
+from pipeline.material import read_groups
 from pipeline.serial import Record
 
 BATCH = 500  # threads read at a time
@@ -31,19 +32,13 @@ def export_records(session: Session, kind: str, *, with_posts: bool = False) -> 
 
 def thread_records(session: Session, *, with_posts: bool = False) -> Iterator[Record]:
     """Yield every thread by URL; `with_posts` adds its posts, Stack Overflow comments apart."""
-    urls = list(session.scalars(select(Thread.url).order_by(Thread.url)))
     loaded = [selectinload(Thread.strata), *([selectinload(Thread.posts)] if with_posts else [])]
-    for start in range(0, len(urls), BATCH):
-        batch = urls[start : start + BATCH]
-        query = select(Thread).where(Thread.url.in_(batch)).order_by(Thread.url).options(*loaded)
-        for thread in session.scalars(query):
-            record = _thread_record(thread)
-            yield (
-                record | {"posts": [_post_record(post) for post in thread.posts if post.role != "comment"]}
-                if with_posts
-                else record
-            )
-        session.expunge_all()
+    query = select(Thread).order_by(Thread.url).options(*loaded)
+    for thread in session.scalars(query, execution_options={"yield_per": BATCH}):
+        record = _thread_record(thread)
+        if with_posts:
+            record["posts"] = [_post_record(post) for post in thread.posts if post.role != "comment"]
+        yield record
 
 
 def _thread_record(thread: Thread) -> Record:
@@ -104,8 +99,7 @@ def match_records(session: Session) -> Iterator[Record]:
 
 def label_records(session: Session) -> Iterator[Record]:
     """Yield the final label of every labelled thread of the study, by URL."""
-    for final in sorted(final_labels(session), key=lambda final: final.url):
-        yield label_record(final)
+    yield from map(label_record, each_final_label(session))
 
 
 def label_record(final: FinalLabel) -> Record:
@@ -125,10 +119,9 @@ def label_record(final: FinalLabel) -> Record:
 
 def label_notes(session: Session) -> list[str]:
     """Say what the records of final labels do not show: which are simulated, and which are left out."""
-    found = final_labels(session, active=True)
-    labels = [final for final in found if not final.active]
-    simulated, active = sum(final.simulated for final in labels), len(found) - len(labels)
-    notes = [f"{simulated} of {len(labels)} labels are by simulated annotators"] if simulated else []
+    groups, active = read_groups(session)
+    simulated, labels = sum(count for key, count in groups.items() if key.simulated), sum(groups.values())
+    notes = [f"{simulated} of {labels} labels are by simulated annotators"] if simulated else []
     return notes + ([f"{active} labels of active drawing are left out: they count nowhere"] if active else [])
 
 
@@ -138,7 +131,7 @@ def annotation_records(session: Session) -> Iterator[Record]:
     Blind labels of a thread that not everybody has labelled yet are left out. Annotators appear as
     `annotator-1`, `annotator-2`, … in the order in which they first labelled.
     """
-    history = read_history(session)
+    history = read_acts(session)
     decisions = [event for event in history.events if event.kind == "decision" and event.label]
     handles = list(dict.fromkeys(str(event.annotator) for event in decisions))
     names = {handle: f"annotator-{number}" for number, handle in enumerate(handles, start=1)}
@@ -166,12 +159,12 @@ def proposal_records(session: Session) -> Iterator[Record]:
 
 def event_records(session: Session) -> Iterator[Record]:
     """Yield every event of labeling, by origin and sequence; refused while blind labels are still secret."""
-    if secret := read_history(session).blind_labels():
+    if secret := read_acts(session).blind_labels():
         raise RefusedByProtocol(
             f"{len(secret)} blind labels wait for the other annotator; events can be exported when all are in"
         )
     names = [field.name for field in fields_of("events")]
-    for event in sorted(read_events(session), key=lambda event: (event.origin, event.sequence)):
+    for event in each_event(session):
         yield {name: getattr(event, name) for name in names} | {"at": time_text(event.at)}
 
 

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from itertools import islice
+from typing import NamedTuple
 
 from sqlalchemy import select, text
 from sqlalchemy.orm import Session
 
-from db.labels import ACTS, LabelEvent, count_final_labels, final_labels, read_history
+from db.labels import ACTS, LabelEvent, count_final_labels, each_final_label, read_acts
 from db.records import FinalLabel, Label
 from db.summaries import Seen, count_threads
 from db.threads import Thread
@@ -19,8 +21,7 @@ from pipeline.tables import OUTSIDE, Group, Groups
 BATCH = 500
 
 
-@dataclass(frozen=True, slots=True)
-class Origin:
+class Origin(NamedTuple):
     """Where a valid thread comes from, and its root cause."""
 
     cause: str
@@ -28,6 +29,33 @@ class Origin:
     libraries: tuple[str, ...]
     repository: str | None
     created_at: datetime | None
+
+
+KEYS: dict[str, Callable[[Origin], Sequence[str]]] = {
+    "library": lambda origin: origin.libraries or ("none",),
+    "source": lambda origin: (origin.source,),
+    "year": lambda origin: (str(origin.created_at.year) if origin.created_at else "unknown",),
+    "repository": lambda origin: (origin.repository,) if origin.repository else (),
+}
+
+
+@dataclass(frozen=True)
+class Origins:
+    """Valid threads by where they come from: (key, cause) by each of KEYS, and by month since year 0."""
+
+    crossed: dict[str, Counter[tuple[str, str]]]
+    months: Counter[int]
+
+
+def count_origins(origins: Iterable[Origin]) -> Origins:
+    """Count valid threads; one about two libraries counts for both."""
+    found = Origins({what: Counter() for what in KEYS}, Counter())
+    for origin in origins:
+        for what, keys in KEYS.items():
+            found.crossed[what].update((key, origin.cause) for key in keys(origin))
+        if origin.created_at:
+            found.months[month_of(origin.created_at)] += 1
+    return found
 
 
 @dataclass(frozen=True)
@@ -46,7 +74,7 @@ class Material:
     met: dict[tuple[str, str], int]
     discarded: Counter[str]
     active: int = 0
-    origins: tuple[Origin, ...] = ()
+    origins: Origins = field(default_factory=lambda: count_origins(()))
     opened: dict[int, tuple[int, int]] = field(default_factory=dict)
 
 
@@ -61,7 +89,7 @@ def read_material(session: Session, *, everything: bool = False) -> Material:
         met=_criteria_met(kinds),
         discarded=_discarded(session),
         active=active,
-        origins=tuple(_origins(session, final_labels(session))) if everything else (),
+        origins=count_origins(_origins(session) if everything else ()),
         opened=_opened(session) if everything else {},
     )
 
@@ -115,7 +143,7 @@ def discarded_threads(session: Session) -> dict[str, tuple[str, ...]]:
     discards = select(LabelEvent.id).where(text(ACTS), LabelEvent.verdict == "discard")
     if session.scalar(discards.limit(1)) is None:
         return {}
-    history = read_history(session)
+    history = read_acts(session)
     urls = sorted(
         url
         for url in history.threads
@@ -124,19 +152,25 @@ def discarded_threads(session: Session) -> dict[str, tuple[str, ...]]:
     return {url: history.counted_strata(url) for url in urls}
 
 
-def _origins(session: Session, labels: Iterable[FinalLabel]) -> Iterable[Origin]:
-    causes = {final.thread_id: final.label.root_cause or "" for final in labels if final.label.valid}
-    ids = sorted(causes)
+def _origins(session: Session) -> Iterator[Origin]:
     columns = (Thread.id, Thread.source, Thread.libraries, Thread.repository, Thread.created_at)
-    for start in range(0, len(ids), BATCH):
-        batch = ids[start : start + BATCH]
-        rows = session.execute(select(*columns).where(Thread.id.in_(batch)).order_by(Thread.id))
-        for id_, source, libraries, repository, created_at in rows:
-            yield Origin(causes[id_], source, tuple(sorted(libraries)), repository, created_at)
+    for causes in batches_of_causes(each_final_label(session)):
+        for id_, source, libraries, *rest in session.execute(select(*columns).where(Thread.id.in_(causes))):
+            yield Origin(causes[id_], source, tuple(sorted(libraries)), *rest)
+
+
+def batches_of_causes(labels: Iterable[FinalLabel]) -> Iterator[dict[int, str]]:
+    """Yield the root causes of valid threads by thread, some hundred at a time."""
+    valid = ((final.thread_id, final.label.root_cause or "") for final in labels if final.label.valid)
+    while batch := dict(islice(valid, BATCH)):
+        yield batch
 
 
 def _opened(session: Session) -> dict[int, tuple[int, int]]:
-    dates = session.execute(select(Thread.created_at, Thread.candidate).where(Thread.created_at.is_not(None)))
+    dates = session.execute(
+        select(Thread.created_at, Thread.candidate).where(Thread.created_at.is_not(None)),
+        execution_options={"yield_per": BATCH},
+    )
     return count_months((created_at, candidate) for created_at, candidate in dates)
 
 

@@ -19,9 +19,10 @@ from pathlib import Path
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from db.labels import final_labels
+from db.labels import each_final_label
 from db.records import FinalLabel
 from db.threads import Post, Thread
+from pipeline.material import batches_of_causes
 from pipeline.statistics import false_discovery
 from pipeline.study import Study
 from pipeline.table import Cell, Share, Table
@@ -31,7 +32,6 @@ LEAST = 3  # threads, of whatever cause, that must show a feature
 RATE = 0.1  # false discoveries among the features marked
 SHOWN = 15  # features listed for each cause
 LONGEST = 100_000  # characters of a post that are read
-BATCH = 200
 CALL = re.compile(r"(?<![\w.])([A-Za-z_][\w]{0,40}(?:\.[A-Za-z_]\w{0,40}){0,5})\(")
 ERROR = re.compile(r"\b((?:[A-Z][A-Za-z]{2,40}(?:Error|Exception|Warning)): [^\n]{1,80})")
 BACKWARD = re.compile(r"\b([A-Z][A-Za-z]{1,40}Backward\d?)\b")
@@ -89,12 +89,9 @@ def thread_features(title: str, posts: Iterable[tuple[str, str]]) -> Features:
 
 def read_features(session: Session, labels: Iterable[FinalLabel]) -> Iterator[tuple[str, Features]]:
     """Yield (root cause, features) of every valid labelled thread."""
-    causes = {final.thread_id: final.label.root_cause or "" for final in labels if final.label.valid}
-    ids = sorted(causes)
-    for start in range(0, len(ids), BATCH):
-        threads = _threads(session, ids[start : start + BATCH])
-        for id_ in ids[start : start + BATCH]:
-            yield causes[id_], thread_features(*threads[id_])
+    for causes in batches_of_causes(labels):
+        for id_, thread in _threads(session, list(causes)).items():
+            yield causes[id_], thread_features(*thread)
 
 
 def _threads(session: Session, ids: list[int]) -> dict[int, tuple[str, list[tuple[str, str]]]]:
@@ -110,15 +107,18 @@ def _threads(session: Session, ids: list[int]) -> dict[int, tuple[str, list[tupl
 
 def count_patterns(threads: Iterable[tuple[str, Features]], causes: Sequence[str]) -> list[Pattern]:
     """Count every feature of at least LEAST threads in each of `causes` against all other threads."""
-    threads = list(threads)
-    sizes = Counter(cause for cause, _ in threads)
-    everywhere = Counter(feature for _, features in threads for feature in features)
-    within = Counter((cause, feature) for cause, features in threads for feature in features)
+    sizes: Counter[str] = Counter()
+    everywhere: Counter[tuple[str, str]] = Counter()
+    within: Counter[tuple[str, tuple[str, str]]] = Counter()
+    for cause, features in threads:
+        sizes[cause] += 1
+        everywhere.update(features)
+        within.update((cause, feature) for feature in features)
     frequent = sorted(feature for feature, count in everywhere.items() if count >= LEAST)
     found = []
     for cause, feature in product((cause for cause in causes if sizes[cause]), frequent):
         inside = within[cause, feature]
-        counts = (inside, sizes[cause], everywhere[feature] - inside, len(threads) - sizes[cause])
+        counts = (inside, sizes[cause], everywhere[feature] - inside, sizes.total() - sizes[cause])
         found.append(Pattern(*feature, cause, *counts))
     return found
 
@@ -166,7 +166,7 @@ def pattern_table(threads: Iterable[tuple[str, Features]], study: Study) -> Tabl
 
 def read_patterns(session: Session, study: Study) -> Table:
     """Return the table of patterns of a study's own labels and texts."""
-    return pattern_table(read_features(session, final_labels(session)), study)
+    return pattern_table(read_features(session, each_final_label(session)), study)
 
 
 def _row(pattern: Pattern, p: float, q: float) -> tuple[Cell, ...]:

@@ -12,7 +12,7 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from db.crawls import Crawl, CrawlRun, RawPayload
-from db.labels import LabelEvent, final_labels
+from db.labels import LabelEvent, each_final_label
 from db.threads import Thread
 from pipeline.export import time_text
 from pipeline.study import Study
@@ -35,7 +35,7 @@ def fingerprint(session: Session, study: Study) -> str:
     digest = hashlib.sha256(study.codebook.digest.encode())
     for row in session.execute(select(Thread.url, Thread.content_sha256).order_by(Thread.url)):
         digest.update(json.dumps(list(row)).encode())
-    for final in sorted(final_labels(session, active=True), key=lambda final: final.url):
+    for final in each_final_label(session, active=True):
         label = final.label
         values = [
             final.url,

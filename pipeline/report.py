@@ -10,19 +10,21 @@ import base64
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from importlib.util import find_spec
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from db.labels import final_labels
+from db.labels import each_final_label
 from db.records import FinalLabel
 from db.threads import Thread
 from pipeline import figures, provenance, tables
 from pipeline.comparison import comparison_tables
-from pipeline.material import read_material
+from pipeline.material import read_groups, read_material
 from pipeline.patterns import read_patterns
 from pipeline.published import load_published
 from pipeline.render import render
@@ -31,6 +33,7 @@ from pipeline.study import Study
 from pipeline.study_tables import study_tables
 from pipeline.table import Table
 
+LISTED = 10_000  # labelled threads on the page: more would make it too slow to open
 TEMPLATES = Path(__file__).parent / "templates"
 
 
@@ -58,20 +61,21 @@ def report_html(session: Session, study: Study) -> str:
     """Return the whole page of a study."""
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-    labels = final_labels(session, unchecked=True)
+    groups, _ = read_groups(session, unchecked=True)
     script, style = (_asset(name) for name in ("report.js", "report.css"))
     environment = Environment(
         loader=FileSystemLoader(TEMPLATES), autoescape=True, undefined=StrictUndefined, trim_blocks=True
     )
     return environment.get_template("report.html").render(
         title=study.title,
-        lead=_lead(session, labels),
-        warning=_warning(labels),
+        lead=_lead(session, groups),
+        warning=_warning(groups),
         policy=content_policy(script, style),
         style=style,
         script=script,
         sections=[_view(section) for section in sections(session, study)],
-        threads=thread_rows(session, labels),
+        labelled=sum(groups.values()),
+        threads=thread_rows(session),
         version=provenance.program_version(),
         fingerprint=provenance.fingerprint(session, study),
     )
@@ -93,17 +97,17 @@ def _asset(name: str) -> str:
     return (TEMPLATES / name).read_text(encoding="utf-8")
 
 
-def _lead(session: Session, labels: Sequence[FinalLabel]) -> str:
+def _lead(session: Session, groups: tables.Groups) -> str:
     threads = session.scalar(select(func.count()).select_from(Thread))
     candidates = session.scalar(select(func.count()).select_from(Thread).where(Thread.candidate))
-    valid = sum(final.label.valid for final in labels)
-    return f"{threads} threads seen, {candidates} candidates, {len(labels)} labelled, {valid} of them valid."
+    labelled, valid = sum(groups.values()), sum(tables.of_verdict(groups, True).values())
+    return f"{threads} threads seen, {candidates} candidates, {labelled} labelled, {valid} of them valid."
 
 
-def _warning(labels: Sequence[FinalLabel]) -> str:
-    simulated = sum(final.simulated for final in labels)
+def _warning(groups: tables.Groups) -> str:
+    simulated = sum(count for key, count in groups.items() if key.simulated)
     return (
-        f"{simulated} of {len(labels)} labels are by simulated annotators, not by people."
+        f"{simulated} of {sum(groups.values())} labels are by simulated annotators, not by people."
         if simulated
         else ""
     )
@@ -192,24 +196,21 @@ def _pictures(drawn: Sequence[tuple[Any, str]]) -> tuple[Picture, ...]:
     )
 
 
-def thread_rows(session: Session, labels: Sequence[FinalLabel]) -> list[dict[str, str]]:
-    """Return the labelled threads as the page lists them, by URL; only an http address becomes a link."""
-    by_id = {final.thread_id: final for final in labels}
-    rows = []
-    columns = (Thread.id, Thread.url, Thread.title, Thread.source, Thread.created_at)
-    for id_, url, title, source, created_at in session.execute(select(*columns).order_by(Thread.url)):
-        if id_ in by_id:
-            opened = created_at.date().isoformat() if created_at else ""
-            rows.append(
-                {
-                    "title": title or url,
-                    "link": _link(url),
-                    "source": source,
-                    "opened": opened,
-                    **_labelled(by_id[id_]),
-                }
-            )
-    return rows
+def thread_rows(session: Session) -> list[dict[str, str]]:
+    """Return the first LISTED labelled threads as the page lists them, by URL."""
+    listed = {final.thread_id: final for final in islice(each_final_label(session, unchecked=True), LISTED)}
+    columns = (Thread.id, Thread.title, Thread.source, Thread.created_at)
+    rows = {}
+    for id_, *facts in session.execute(select(*columns).where(Thread.id.in_(listed))):
+        rows[id_] = _thread_row(listed[id_], *facts)
+    return [rows[id_] for id_ in listed]
+
+
+def _thread_row(final: FinalLabel, title: str, source: str, created_at: datetime | None) -> dict[str, str]:
+    """Return one row of the list; only an http address becomes a link."""
+    opened = created_at.date().isoformat() if created_at else ""
+    facts = {"title": title or final.url, "link": _link(final.url), "source": source, "opened": opened}
+    return facts | _labelled(final)
 
 
 def _link(url: str) -> str:

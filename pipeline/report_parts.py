@@ -10,7 +10,7 @@ from typing import Any
 from sqlalchemy.orm import Session
 
 from db.label_states import Event, History, ThreadHistory
-from db.labels import read_history
+from db.labels import read_acts
 from db.proposals import newest_model
 from pipeline.agreement import Statistic
 from pipeline.checklist import checklist_items
@@ -38,7 +38,7 @@ class Part:
 
 def agreement_part(session: Session, study: Study) -> Part:
     """Return how far annotators agree before any ruling, the checklist, and the protocol in force."""
-    history = read_history(session)
+    history = read_acts(session)
     rest = (checklist_table(session, study), protocol_table(history))
     if phases := phases_of(history):
         found = [agreement_of(history, study.codebook, phases=(phase,)) for phase in phases]
