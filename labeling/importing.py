@@ -7,10 +7,11 @@ import io
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import select
+from sqlalchemy import select, tuple_
 
 from db.labels import import_final_labels
 from db.records import Label
@@ -24,6 +25,8 @@ from pipeline.links import identify
 from pipeline.spreadsheet import original_cell
 
 COLUMNS = ("url", "valid", "reason", "root_cause", "fix_pattern", "function", "how", "annotator", "strata")
+BATCH = 500  # lines at a time
+_Line = tuple[int, dict[str, Any] | str]  # its number, and what it says or why it cannot be read
 TRUTH = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
 
 
@@ -55,27 +58,35 @@ def import_labels(desk: Desk, path: Path, *, strict: bool = False) -> ImportRepo
     Raises InputError when the file cannot be read or, if `strict`, when any line cannot be used:
     the session must then be given up, so that nothing is imported.
     """
-    report = ImportReport()
-    rows = []
-    threads = _Threads(desk)
-    for number, line in _lines(path):
-        try:
-            rows.append(_row(desk, threads, line))
-        except ValueError as error:
-            report.skipped.append(f"{path}:{number}: {error}")
+    report, votes = ImportReport(), []
+    lines = _lines(path)
+    while batch := list(islice(lines, BATCH)):
+        rows = list(_rows(desk, path, batch, report))
+        final = [(row.thread, row.label) for row in rows if row.annotator is None]
+        changed = import_final_labels(desk.session, final, note=path.name)
+        report.changed += changed
+        report.unchanged += len(final) - changed
+        report.left_out += sum(row.left_out for row in rows)
+        votes += [row for row in rows if row.annotator is not None]
     if strict and report.skipped:
         raise InputError(
             f"{len(report.skipped)} lines cannot be used, nothing is imported; {report.skipped[0]}"
         )
-    report.left_out = sum(row.left_out for row in rows)
-    final = [(row.thread, row.label) for row in rows if row.annotator is None]
-    report.changed = import_final_labels(desk.session, final, note=path.name)
-    report.unchanged = len(final) - report.changed
     desk.read_again()
-    for row in rows:
-        if row.annotator is not None:
-            _import_vote(desk, row, report)
+    for row in votes:
+        _import_vote(desk, row, report)
     return report
+
+
+def _rows(desk: Desk, path: Path, batch: list[_Line], report: ImportReport) -> Iterator[_Row]:
+    """Yield the lines that can be used; the report takes the others."""
+    urls = {str(line.get("url")) for _, line in batch if isinstance(line, dict)}
+    threads = _find_threads(desk, {url for url in urls if url.isprintable()})
+    for number, line in batch:
+        try:
+            yield _row(desk, threads, line)
+        except ValueError as error:
+            report.skipped.append(f"{path}:{number}: {error}")
 
 
 def _import_vote(desk: Desk, row: _Row, report: ImportReport) -> None:
@@ -100,7 +111,7 @@ def _import_vote(desk: Desk, row: _Row, report: ImportReport) -> None:
     report.changed += 1
 
 
-def _lines(path: Path) -> Iterator[tuple[int, dict[str, Any] | str]]:
+def _lines(path: Path) -> Iterator[_Line]:
     """Yield each row with its line number; a row that cannot be read comes as the reason why."""
     try:
         text = path.read_text(encoding="utf-8-sig")
@@ -116,7 +127,7 @@ def _lines(path: Path) -> Iterator[tuple[int, dict[str, Any] | str]]:
         yield from _csv_lines(path, text)
 
 
-def _label_studio(path: Path, text: str) -> Iterator[tuple[int, dict[str, Any] | str]]:
+def _label_studio(path: Path, text: str) -> Iterator[_Line]:
     try:
         tasks = json.loads(text)
     except (ValueError, RecursionError) as error:
@@ -124,7 +135,7 @@ def _label_studio(path: Path, text: str) -> Iterator[tuple[int, dict[str, Any] |
     yield from from_label_studio(tasks)
 
 
-def _json_lines(text: str) -> Iterator[tuple[int, dict[str, Any] | str]]:
+def _json_lines(text: str) -> Iterator[_Line]:
     for number, line in enumerate(text.split("\n"), start=1):
         if not line.strip():
             continue
@@ -147,7 +158,7 @@ def _object(value: Any) -> dict[str, Any] | str:
         return f"is no line that nanmine exported ({type(error).__name__}: {error})"
 
 
-def _csv_lines(path: Path, text: str) -> Iterator[tuple[int, dict[str, Any] | str]]:
+def _csv_lines(path: Path, text: str) -> Iterator[_Line]:
     reader = csv.DictReader(io.StringIO(text, newline=""), strict=True)
     try:
         names = reader.fieldnames or []
@@ -165,24 +176,18 @@ def _csv_lines(path: Path, text: str) -> Iterator[tuple[int, dict[str, Any] | st
         yield reader.line_num, f"is not CSV: {error}"
 
 
-class _Threads:
-    """Finds the thread a URL means, whatever form the URL has."""
-
-    def __init__(self, desk: Desk) -> None:
-        self.study = desk.study
-        threads = desk.session.scalars(select(Thread)).all()
-        self.by_url = {thread.url: thread for thread in threads}
-        self.by_id = {(thread.source, thread.external_id): thread for thread in threads}
-
-    def find(self, url: str) -> Thread | None:
-        """Return the thread of a URL."""
-        if url in self.by_url:
-            return self.by_url[url]
-        key = identify(url, self.study)
-        return self.by_id.get(key) if key else None
+def _find_threads(desk: Desk, urls: set[str]) -> dict[str, Thread]:
+    """Return the threads that URLs mean, whatever form the URLs have."""
+    found = {
+        thread.url: thread for thread in desk.session.scalars(select(Thread).where(Thread.url.in_(urls)))
+    }
+    keys = {url: key for url in urls - found.keys() if (key := identify(url, desk.study))}
+    named = select(Thread).where(tuple_(Thread.source, Thread.external_id).in_(set(keys.values())))
+    by_key = {(thread.source, thread.external_id): thread for thread in desk.session.scalars(named)}
+    return found | {url: by_key[key] for url, key in keys.items() if key in by_key}
 
 
-def _row(desk: Desk, threads: _Threads, line: dict[str, Any] | str) -> _Row:
+def _row(desk: Desk, threads: dict[str, Thread], line: dict[str, Any] | str) -> _Row:
     """Return the row of a line; ValueError says what is wrong with it."""
     if isinstance(line, str):
         raise ValueError(line)
@@ -193,7 +198,7 @@ def _row(desk: Desk, threads: _Threads, line: dict[str, Any] | str) -> _Row:
     url = line.get("url")
     if not isinstance(url, str) or not url:
         raise ValueError("has no url")
-    thread = threads.find(url)
+    thread = threads.get(url)
     if thread is None:
         raise ValueError(f"{url[:200]!r} is no thread of the database")
     label = Label(_truth(line.get("valid")), *(_text(line, name) for name in COLUMNS[2:6]))
