@@ -7,7 +7,6 @@ NANMINE_DOCCANO names a Python that has doccano, whose requirements contradict o
 from __future__ import annotations
 
 import html
-import importlib
 import json
 import os
 import socket
@@ -18,8 +17,8 @@ import time
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import replace
+from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
 
 import httpx
 import pytest
@@ -45,13 +44,10 @@ KINDS = {kind.name: kind for kind in TYPES}
 ROUND_TRIP = Path(__file__).with_name("doccano_round_trip.py")
 
 
-def needed(module: str) -> Any:
-    """Return a module of another tool; skip where it is not installed, fail where it must be."""
-    try:
-        return importlib.import_module(module)
-    except ImportError:
-        reason = f"{module} is not installed (make test-interop installs it)"
-        pytest.fail(reason) if REQUIRED else pytest.skip(reason)
+def needs(module: str) -> pytest.MarkDecorator:
+    """Skip where another tool is not installed, unless it must be."""
+    missing = find_spec(module) is None and not REQUIRED
+    return pytest.mark.skipif(missing, reason=f"{module} is not installed (make test-interop installs it)")
 
 
 @pytest.fixture(scope="module", params=[False, True], ids=["without-text", "with-text"])
@@ -71,9 +67,9 @@ def package(
     return folder
 
 
+@needs("check_jsonschema")
 def test_the_citation_file_fits_the_schema(package: Path) -> None:
     """The official schema of CITATION.cff accepts ours, and refuses it without its authors."""
-    needed("check_jsonschema")
     schema = ["--builtin-schema", "vendor.citation-file-format", "--default-filetype", "yaml"]
     check = [sys.executable, "-m", "check_jsonschema", *schema]
     done = subprocess.run([*check, package / "CITATION.cff"], capture_output=True, text=True, timeout=60)
@@ -83,9 +79,11 @@ def test_the_citation_file_fits_the_schema(package: Path) -> None:
     assert subprocess.run([*check, "CITATION.cff"], capture_output=True, timeout=60).returncode == 1
 
 
+@needs("frictionless")
 def test_frictionless_finds_the_data_as_described(package: Path) -> None:
     """Every row of every file fits its schema; a cell that does not is found."""
-    frictionless = needed("frictionless")
+    import frictionless
+
     report = frictionless.validate(str(package / "datapackage.json"))
     assert report.valid, report.flatten(["path", "rowNumber", "type", "note"])
     assert len(report.tasks) == len(list((package / "data").iterdir()))
@@ -95,9 +93,12 @@ def test_frictionless_finds_the_data_as_described(package: Path) -> None:
     assert not frictionless.validate({"name": "c", "path": "criteria.csv", "schema": schema}).valid
 
 
+@needs("mlcroissant")
 def test_croissant_loads_every_record_without_a_warning(package: Path) -> None:
     """mlcroissant has nothing to recommend, and reads as many records as there are rows."""
-    dataset = needed("mlcroissant").Dataset(str(package / "croissant.json"))
+    import mlcroissant
+
+    dataset = mlcroissant.Dataset(str(package / "croissant.json"))
     issues = dataset.metadata.ctx.issues
     assert not issues.errors and not issues.warnings
     rows = {name: len(list(dataset.records(name))) for name in ("threads", "labels", "criteria")}
@@ -127,11 +128,12 @@ def desk(labelled: Database, study: Study) -> Iterator[Desk]:
         yield Desk(session, study)
 
 
+@needs("label_studio_sdk")
 def test_label_studio_takes_the_export(desk: Desk) -> None:
     """Label Studio's own validator accepts every task and annotation under the exported interface."""
-    interface = needed("label_studio_sdk.label_interface").LabelInterface(
-        label_studio_config(desk.study.codebook)
-    )
+    from label_studio_sdk.label_interface import LabelInterface
+
+    interface = LabelInterface(label_studio_config(desk.study.codebook))
     tasks = json.loads(to_label_studio(desk))
     assert len(tasks) > 10
     for task in tasks:
@@ -142,15 +144,13 @@ def test_label_studio_takes_the_export(desk: Desk) -> None:
     assert not interface.validate_annotation(spoilt)
 
 
+@pytest.mark.skipif(not DOCCANO and not REQUIRED, reason="NANMINE_DOCCANO names no Python with doccano")
 def test_doccano_takes_the_export_and_gives_it_back(desk: Desk) -> None:
     """doccano's own import and export keep category, evidence and key, and we read what comes back."""
-    if DOCCANO is None:
-        reason = "NANMINE_DOCCANO names no Python with doccano (make test-interop makes one)"
-        pytest.fail(reason) if REQUIRED else pytest.skip(reason)
     ours = to_doccano(desk)
     Path("in.jsonl").write_text(ours)
     done = subprocess.run(
-        [DOCCANO, ROUND_TRIP, "in.jsonl", "out.jsonl"], capture_output=True, text=True, timeout=110
+        [str(DOCCANO), ROUND_TRIP, "in.jsonl", "out.jsonl"], capture_output=True, text=True, timeout=110
     )
     assert done.returncode == 0, done.stderr
     kept = ("text", "cats", "entities", "url", "annotator", "fix_pattern", "function", "memo")
@@ -171,7 +171,6 @@ def test_doccano_takes_the_export_and_gives_it_back(desk: Desk) -> None:
 @pytest.fixture
 def datasette(labelled: Database, tmp_path: Path) -> Iterator[str]:
     """The address of a real Datasette on the labelled study, started as the README says."""
-    needed("datasette")
     database = f"sqlite:///{tmp_path}/study.db"
     CliRunner().invoke(nanmine, ["--database", database, "export", "datasette", "--out", "metadata.json"])
     with closing(socket.create_server(("127.0.0.1", 0))) as free:
@@ -197,6 +196,7 @@ def _wait(address: str) -> None:
     pytest.fail(f"Datasette did not start: {Path('datasette.log').read_text()}")
 
 
+@needs("datasette")
 def test_datasette_shows_every_table_and_view(datasette: str, tmp_path: Path) -> None:
     """Each page answers, and those that people see carry the description from the metadata."""
     described = json.loads(Path("metadata.json").read_text())["databases"]["study"]["tables"]
@@ -215,6 +215,7 @@ def test_datasette_shows_every_table_and_view(datasette: str, tmp_path: Path) ->
         assert name not in shown or described[name]["description"] in html.unescape(page.text)
 
 
+@needs("datasette")
 @pytest.mark.parametrize(
     ("table", "words", "found"),
     [("thread", "nan", 20), ("threads", "nan", 20), ("post", "epsilon", 20), ("posts", "epsilon", 20)],
@@ -228,6 +229,7 @@ def test_datasette_searches_titles_and_bodies(datasette: str, table: str, words:
         assert rows["filtered_table_rows_count"] == count
 
 
+@needs("torch")
 @pytest.mark.parametrize(
     ("function", "kind", "value", "both"),
     [
@@ -243,14 +245,13 @@ def test_pytorch_is_probed_by_its_kernels_and_its_backward_pass(
     function: str, kind: str, value: str, both: str
 ) -> None:
     """PyTorch's autograd leaves its range where the arithmetic of the backward pass says."""
-    needed("torch")
     assert describe(regions(function, KINDS[kind], PyTorch())) == value
     assert describe(regions(function, KINDS[kind], PyTorch(), with_derivative=True)) == both
 
 
+@needs("torch")
 def test_the_command_sets_pytorch_beside_numpy(labelled: Database) -> None:
     """`tables --probe torch` adds rows to Table 2, and nothing changes in the other tables."""
-    needed("torch")
     plain, probed = (
         CliRunner().invoke(nanmine, ["--database", "sqlite:///study.db", "tables", *arguments]).output
         for arguments in (["--all"], ["--probe", "torch"])
