@@ -20,7 +20,7 @@ from pipeline.features import Floats, Numbers
 from pipeline.model import Model, fix_probabilities
 from pipeline.scoring import Weighed
 
-PART = 500  # threads scored at a time
+PART = 250  # threads scored at a time
 AHEAD = 4  # parts that may wait to be scored
 Item = TypeVar("Item")
 Result = TypeVar("Result")
