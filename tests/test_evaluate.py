@@ -7,16 +7,8 @@ import pytest
 
 from db.errors import NothingToDo
 from db.records import Label
-from pipeline.evaluate import (
-    _fast_macro_f1,
-    _folds,
-    averaged_classes,
-    calibration,
-    evaluate,
-    evaluation_lines,
-    suspects,
-    work_saved,
-)
+from pipeline.evaluate import _folds, evaluate, evaluation_lines, suspects
+from pipeline.metrics import _fast_macro_f1, averaged_classes, calibration, work_saved
 from tests.model_documents import toy_codebook, toy_examples
 
 CODEBOOK = toy_codebook()
@@ -27,7 +19,8 @@ def test_every_method_is_measured_in_the_same_folds_and_the_model_beats_the_base
     figures = evaluate(toy_examples(120, CODEBOOK), CODEBOOK, repeats=2)
     assert set(figures["methods"]) == {"model", "rules", "plain", "majority", "stratified"}
     model = figures["methods"]["model"]
-    assert model["macro_f1"] > figures["methods"]["majority"]["macro_f1"]
+    guessed = figures["methods"]["majority"]["macro_f1"]
+    assert min(model["macro_f1"], figures["methods"]["plain"]["macro_f1"]) > guessed
     assert model["macro_f1_interval"][0] <= model["macro_f1"] <= model["macro_f1_interval"][1]
     assert model["average_precision"] > 0.9
     assert sum(map(sum, figures["confusion"])) == figures["valid"]
