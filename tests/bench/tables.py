@@ -11,7 +11,7 @@ import resource
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
@@ -23,6 +23,7 @@ from db.engine import open_database
 from db.labels import LabelEvent
 from db.records import FinalLabel, Label
 from db.threads import Criterion, Thread, ThreadStratum
+from pipeline.export import export_records
 from pipeline.material import read_groups, read_material
 from pipeline.status import read_status
 from pipeline.study import Study, load_study
@@ -30,6 +31,7 @@ from pipeline.study_tables import study_tables
 from pipeline.tables import fix_patterns, functions, group, reasons, root_causes, shares
 
 STRATA = (("TI",), ("TP",), ("PI",), ("PP",), ("PI", "TI"), ())
+CRITERIA = ("closed", "keyword", "library", "replied")
 BATCH = 10_000
 
 
@@ -52,43 +54,45 @@ def final_labels(study: Study, number: int) -> list[FinalLabel]:
 
 
 def fill(url: str, number: int) -> None:
-    """Store that many threads with strata, criteria and an imported label each."""
+    """Store that many threads with strata, criteria and an imported label each, as wide as real ones."""
     pool, database = labels_of(load_study()), open_database(url)
-    with database.writing() as session:
-        for chunk in _batched(range(1, number + 1)):
+    for start in range(1, number + 1, BATCH):
+        chunk = range(start, min(start + BATCH, number + 1))
+        members = [{"thread_id": n, "stratum": code} for n in chunk for code in STRATA[n % 6]]
+        with database.writing() as session:
             session.execute(insert(Thread), [_thread(n) for n in chunk])
-            members = [{"thread_id": n, "stratum": code} for n in chunk for code in STRATA[n % 6]]
             session.execute(insert(ThreadStratum), members)
-            session.execute(
-                insert(Criterion), [_criterion(n, name) for n in chunk for name in ("closed", "keyword")]
-            )
+            session.execute(insert(Criterion), [_criterion(n, name) for n in chunk for name in CRITERIA])
             session.execute(insert(LabelEvent), [_event(n, pool[n % len(pool)]) for n in chunk])
     database.close()
 
 
-def _batched(numbers: range) -> Iterator[range]:
-    return (numbers[start : start + BATCH] for start in range(0, len(numbers), BATCH))
+def _url(n: int) -> str:
+    return f"https://github.com/owner-{n % 997}/repository-{n % 13}/issues/{n}"
 
 
 def _thread(n: int) -> dict[str, Any]:
+    repository = f"owner-{n % 997}/repository-{n % 13}"
     return {
-        "id": n, "source": "github", "external_id": f"o/r#{n}", "url": f"https://x.test/{n}", "kind": "issue",
-        "title": "nan", "tags": [], "libraries": [], "accepted": False, "n_posts": 2, "candidate": True,
-        "content_sha256": "", "created_at": datetime(2020, 1 + n % 12, 1, tzinfo=UTC),
+        "id": n, "source": "github", "external_id": f"{repository}#{n}", "url": _url(n), "kind": "issue",
+        "title": f"The loss is nan after {n} steps of mixed precision", "tags": ["tensorflow"],
+        "libraries": ["tensorflow"], "accepted": False, "n_posts": 2, "candidate": n % 3 > 0,
+        "content_sha256": f"{n:064}", "created_at": datetime(2020, 1 + n % 12, 1, tzinfo=UTC),
+        "repository": repository,
     }  # fmt: skip
 
 
 def _criterion(n: int, name: str) -> dict[str, Any]:
-    return {"thread_id": n, "name": name, "met": True, "evidence": ""}
+    return {"thread_id": n, "name": name, "met": name != "keyword" or n % 3 > 0, "evidence": "title, post 1"}
 
 
 def _event(n: int, label: Label) -> dict[str, Any]:
     return {
-        "uid": str(n), "origin": "bench", "sequence": n, "kind": "import", "thread_id": n,
-        "thread_url": f"https://x.test/{n}", "verdict": "valid" if label.valid else "invalid",
-        "reason": label.reason, "root_cause": label.root_cause, "fix_pattern": label.fix_pattern,
-        "payload": {}, "simulated": True, "at": datetime(2022, 1, 1, tzinfo=UTC),
-        "previous_hash": "", "hash": "",
+        "uid": f"{n:032}", "origin": "0" * 32, "sequence": n, "kind": "import", "thread_id": n,
+        "thread_url": _url(n), "verdict": "valid" if label.valid else "invalid", "reason": label.reason,
+        "root_cause": label.root_cause, "fix_pattern": label.fix_pattern, "content_sha256": f"{n:064}",
+        "payload": {"note": "labels.csv"}, "simulated": True, "at": datetime(2022, 1, 1, tzinfo=UTC),
+        "previous_hash": f"{n - 1:064}", "hash": f"{n:064}",
     }  # fmt: skip
 
 
@@ -102,19 +106,28 @@ def main(number: int) -> None:
 
 
 def from_database(url: str) -> dict[str, float]:
-    """Count the labels and then all tables of a database file."""
+    """Read from a database file, one after the other: groups, tables, status, exported labels, all tables.
+
+    The megabytes are the peak so far.
+    """
     study, database = load_study(), open_database(url)
+    figures: dict[str, float] = {}
     with database.reading() as session:
-        started = time.perf_counter()
-        read_groups(session, unchecked=True)
-        groups_seconds = _since(started)
-        started = time.perf_counter()
-        study_tables(read_material(session), study)
-        tables_seconds = _since(started)
-        started = time.perf_counter()
-        read_status(session, study)
-    figures = {"groups_seconds": groups_seconds, "tables_seconds": tables_seconds}
-    return figures | {"status_seconds": _since(started), "database_mb": _megabytes()}
+        readers: dict[str, Callable[[], object]] = {
+            "groups": lambda: read_groups(session, unchecked=True),
+            "tables": lambda: study_tables(read_material(session), study),
+            "status": lambda: read_status(session, study),
+            "export_labels": lambda: sum(1 for _ in export_records(session, "labels")),
+            "all_tables": lambda: study_tables(
+                read_material(session, everything=True), study, everything=True
+            ),
+        }
+        for name, read in readers.items():
+            started, worked = time.perf_counter(), time.process_time()
+            read()
+            figures |= {f"{name}_seconds": _since(started), f"{name}_mb": _megabytes()}
+            figures[f"{name}_cpu_seconds"] = round(time.process_time() - worked, 2)
+    return figures
 
 
 def in_memory(number: int) -> dict[str, float]:
