@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from db.engine import Database, open_database
-from db.labels import final_labels, read_history
+from db.labels import broken_links, final_labels, read_history
 from db.records import Label
 from db.threads import Post, Thread, ThreadStratum
 from flows.cli import run
@@ -182,6 +182,25 @@ def test_a_line_that_cannot_be_used(
     code, out, error = command("label", "import", "labels.csv")
     assert (code, out) == (0, "1 imported, 0 unchanged, 1 lines skipped\n")
     assert "labels.csv:3: " in error and said in error
+
+
+def test_labels_come_in_batches_and_the_last_of_a_thread_stands(
+    command: Run, database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A file longer than a batch is one import; a URL that no database can hold is a line skipped."""
+    for module in ("db.labels", "labeling.importing"):
+        monkeypatch.setattr(f"{module}.BATCH", 2)
+    put(database, ["nan", "nan"])
+    first, second = (f"https://github.com/o/r/issues/{number}" for number in (0, 1))
+    rows = [(first, "IR"), (second, "IR"), (first, "GE"), (first, "GE"), ("\ud800", "IR"), (second, "BI")]
+    lines = [json.dumps({"url": url, "valid": True, "root_cause": cause}) for url, cause in rows]
+    (tmp_path / "labels.jsonl").write_text("\n".join(lines))
+    code, out, error = command("label", "import", "labels.jsonl")
+    assert (code, out) == (0, "4 imported, 1 unchanged, 1 lines skipped\n")
+    assert "labels.jsonl:5: " in error
+    with database.reading() as session:
+        assert [final.label.root_cause for final in final_labels(session)] == ["GE", "BI"]
+        assert broken_links(read_history(session).events) == []
 
 
 @pytest.mark.parametrize("content", [b"\xff\xfe", b"", b"a,b\n1,2\n", b"[1, 2]", b'{"url": 1', b"[" * 9999])
