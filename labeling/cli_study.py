@@ -21,6 +21,7 @@ from labeling.taxonomy import (
     with_category,
 )
 from pipeline.codebook import Codebook
+from pipeline.files import write_whole
 
 
 @click.group("codebook", invoke_without_command=True)
@@ -151,7 +152,7 @@ def accept(context: click.Context, proposal: str, code: str, type_: str, file: P
             extended = with_category(desk.study.codebook.source, accepted, code, type_)
         except ValueError as error:
             raise UsageError(f"category {code}: {error}") from None
-        file.write_text(extended, encoding="utf-8")
+        write_whole(file, extended)
     say(f'{code} is accepted; set [study] codebook = "{file}", then: nanmine label codebook seal')
 
 

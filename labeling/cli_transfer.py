@@ -9,6 +9,7 @@ import click
 from db.errors import NanmineError
 from labeling.command_line import acting, desk_of, say
 from pipeline.errors import InputError
+from pipeline.files import write_whole
 
 INPUT = click.Path(exists=True, dir_okay=False, path_type=Path)
 OUTPUT = click.Path(dir_okay=False, path_type=Path)
@@ -21,7 +22,7 @@ def write(text: str, out: Path | None) -> None:
     if out is None:
         say(text.removesuffix("\n"))
     else:
-        out.write_text(text, encoding="utf-8", newline="")
+        write_whole(out, text)
 
 
 @click.command("import")

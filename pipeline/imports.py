@@ -162,7 +162,10 @@ def read_threads(path: Path, study: Study) -> Iterator[Line]:
 
 def _open(path: Path) -> BinaryIO | gzip.GzipFile:
     with path.open("rb") as file:
-        packed = file.read(2) == b"\x1f\x8b"
+        start = file.read(2)
+    if not start and path.suffix == ".gz":
+        raise InputError(f"{path}: is empty, which no gzip file is; fetch it again")
+    packed = start == b"\x1f\x8b"
     return gzip.open(path, "rb") if packed else path.open("rb")
 
 

@@ -14,6 +14,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from db.errors import UsageError
 from pipeline.codebook import Codebook, load_codebook
 from pipeline.errors import StudyError
 from pipeline.keywords import KeywordMatcher
@@ -98,12 +99,12 @@ class Study:
         return hashlib.sha256(repr(rules).encode()).hexdigest()
 
     def stratum(self, code: str) -> Stratum:
-        """Return the stratum with `code`; StudyError if there is none."""
+        """Return the stratum with `code`; UsageError if there is none."""
         for stratum in self.strata:
             if stratum.code == code:
                 return stratum
         codes = ", ".join(stratum.code for stratum in self.strata)
-        raise StudyError(f"stratum {code!r}: the study has {codes or 'none'}")
+        raise UsageError(f"stratum {code!r}: the study has {codes or 'none'}")
 
     def strata_of(self, source: str, libraries: tuple[str, ...]) -> tuple[str, ...]:
         """Return the sorted codes of the strata that a thread of `source` about `libraries` belongs to."""

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from db.errors import UsageError
 from pipeline import funnel, tables
+from pipeline.files import write_whole
 from pipeline.material import Material
 from pipeline.numerics import Library
 from pipeline.render import FORMS, render, to_data
@@ -71,7 +72,7 @@ def write_tables(found: Iterable[Table], folder: Path, forms: Iterable[str]) -> 
     for table in found:
         for form in forms:
             path = folder / f"{table.name}.{form}"
-            path.write_text(render(table, form), encoding="utf-8", newline="\n")
+            write_whole(path, render(table, form))
             written.append(path)
     return sorted(written)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,7 +12,9 @@ import click
 import pytest
 
 from db.engine import Database
+from db.errors import NanmineError
 from flows.cli import COMMANDS, nanmine, run
+from pipeline.files import whole_file, write_whole
 
 README = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
 
@@ -94,3 +98,41 @@ def test_the_database_checks_itself(
     for words, said in ((["check"], "file: whole"), (["upgrade"], "schema 0"), (["recompute"], "0 changed")):
         assert run(["--database", url, "db", *words]) == 0
         assert said in capsys.readouterr().out
+
+
+def test_a_file_is_written_whole_or_not_at_all(tmp_path: Path) -> None:
+    """What was there before stays when writing fails, the error names the file, and nothing half is left."""
+    path = tmp_path / "out.json"
+    write_whole(path, "before")
+    with pytest.raises(NanmineError, match=r"out\.json: cannot be written: No space left"), whole_file(path):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    assert [(found.name, found.read_text()) for found in tmp_path.iterdir()] == [("out.json", "before")]
+
+
+def test_a_device_is_written_itself() -> None:
+    """`--out /dev/null` (or a pipe) is no file to put another in the place of."""
+    write_whole(Path(os.devnull), "gone")
+    assert not Path(os.devnull).is_file()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "said"),
+    [
+        (["crawl", "--since", "2021-01-01", "--until", "2020-01-01"], 2, "is after --until"),
+        (["hydrate", "list.md", "--stratum", "XX"], 2, "the study has TI, TP, PI, PP"),
+        (["label", "add-annotator", "ada", "--stratum", "XX"], 2, "the study has TI, TP, PI, PP"),
+        (["import", "empty.jsonl.gz"], 1, "is empty, which no gzip file is"),
+        (["export", "threads", "--out", "nowhere/x"], 1, "nowhere/x: cannot be written: No such file"),
+        (["report", "--out", "nowhere/x"], 1, "nowhere/x: cannot be written: No such file"),
+    ],
+)
+def test_what_a_stranger_gets_wrong_is_said_in_a_line(
+    capsys: pytest.CaptureFixture[str], arguments: list[str], code: int, said: str
+) -> None:
+    """Bounds in the wrong order, unknown strata, empty downloads and missing folders name themselves."""
+    Path("list.md").write_text("https://stackoverflow.com/q/1")
+    Path("empty.jsonl.gz").touch()
+    assert run(arguments) == code
+    error = capsys.readouterr().err
+    assert said in error
+    assert len(error.splitlines()) == 1

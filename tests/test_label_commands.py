@@ -106,7 +106,7 @@ def test_a_first_session(command: Run, database: Database, tmp_path: Path) -> No
         (["agree"], 3, "no thread"),
         (["add-annotator", "ada"], 3, "already"),
         (["add-annotator", "a b"], 2, "handle"),
-        (["add-annotator", "x", "--stratum", "XX"], 1, "stratum"),
+        (["add-annotator", "x", "--stratum", "XX"], 2, "stratum"),
         (["import", "nowhere.csv"], 2, "does not exist"),
         (["tui", "--as", "ada"], 2, "terminal"),
     ],

@@ -57,6 +57,8 @@ def crawl(
 ) -> None:
     """Crawl the study's sources, or those named; go on where a former run stopped."""
     settings = settings_of(context)
+    if since is not None and until is not None and since > until:
+        raise UsageError(f"--since {since:%Y-%m-%d %H:%M:%S} is after --until {until:%Y-%m-%d %H:%M:%S}")
     names = _known_sources(settings, sources)
     database_of(context)  # a database that cannot be used is said before anything starts
     from flows.crawl import crawl as crawl_flow

@@ -10,6 +10,7 @@ import click
 
 from pipeline.context import settings_of
 from pipeline.errors import SourceError
+from pipeline.files import write_whole
 
 
 @click.command()
@@ -29,9 +30,8 @@ def doctor(context: click.Context, sources: tuple[str, ...], out: Path | None) -
     with CrawlProgress() as progress:
         report = examine(settings_of(context), sources, progress)
     path = out or Path(f"doctor-{now:%Y-%m-%d}.json")
-    path.write_text(
-        json.dumps({"asked_at": now.isoformat(timespec="seconds"), "sources": report}, indent=2) + "\n"
-    )
+    document = {"asked_at": now.isoformat(timespec="seconds"), "sources": report}
+    write_whole(path, json.dumps(document, indent=2) + "\n")
     for name, found in report.items():
         click.echo(f"{name}: {found['requests']} requests")
         for answer in found["answers"]:

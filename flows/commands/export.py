@@ -12,6 +12,7 @@ import click
 
 from db.errors import UsageError
 from pipeline.context import database_of, settings_of
+from pipeline.files import whole_file, write_whole
 
 KINDS = ("threads", "matches", "labels", "proposals", "events", "annotations")
 
@@ -57,14 +58,8 @@ def _export(context: click.Context, kind: str, form: str, posts: bool, stream: B
 
 
 def _export_file(context: click.Context, kind: str, form: str, posts: bool, out: Path) -> None:
-    """Write beside the file and move it there when it is whole."""
-    partial = out.with_name(f".{out.name}.partial")
-    try:
-        with partial.open("wb") as stream:
-            number = _export(context, kind, form, posts, stream)
-        partial.replace(out)
-    finally:
-        partial.unlink(missing_ok=True)
+    with whole_file(out) as stream:
+        number = _export(context, kind, form, posts, stream)
     click.echo(f"{number} {kind} in {out}", err=True)
 
 
@@ -78,7 +73,7 @@ def _export_metadata(context: click.Context, out: Path | None) -> None:
     if out is None:
         click.echo(text, nl=False)
     else:
-        out.write_text(text, encoding="utf-8")
+        write_whole(out, text)
 
 
 def _export_bundle(context: click.Context, out: Path | None, with_text: bool) -> None:

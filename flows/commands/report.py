@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from pipeline.context import database_of, settings_of
+from pipeline.files import write_whole
 
 
 @click.command()
@@ -18,5 +19,5 @@ def report(context: click.Context, out: Path) -> None:
 
     with database_of(context).reading() as session:
         page = report_html(session, settings_of(context).study)
-    out.write_text(page, encoding="utf-8", newline="\n")
+    write_whole(out, page)
     click.echo(f"report in {out}", err=True)
