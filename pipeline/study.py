@@ -138,7 +138,7 @@ def _bundled(name: str) -> Path:
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
+        return tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except OSError as error:
         raise StudyError(
             f"study {path}: cannot be read ({error.strerror}); check --study or NANMINE_STUDY"
@@ -171,8 +171,8 @@ def _to_study(data: dict[str, Any], path: Path, folder: Path | None = None) -> S
             title=head.get("title", head["name"]),
             published=head.get("published"),
             codebook=load_codebook((folder or path.parent) / head["codebook"]),
-            keywords=KeywordMatcher(words.get("counted", ()), words.get("extended", ())),
-            search_terms=tuple(words.get("search", ())),
+            keywords=KeywordMatcher(_words(words, "counted"), _words(words, "extended")),
+            search_terms=_words(words, "search"),
             criteria={service: tuple(names) for service, names in data.get("criteria", {}).items()},
             sources=sources,
             strata=tuple(Stratum(**row) for row in data.get("strata", ())),
@@ -187,6 +187,14 @@ def _to_study(data: dict[str, Any], path: Path, folder: Path | None = None) -> S
     except (TypeError, ValueError) as error:
         raise StudyError(f"study {path}: {error}") from None
     return study
+
+
+def _words(table: dict[str, Any], key: str) -> tuple[str, ...]:
+    """Return a list of words; one text would be taken for its letters."""
+    found = table.get(key, [])
+    if not isinstance(found, list) or not all(isinstance(word, str) and word for word in found):
+        raise ValueError(f"[keywords] {key} is {found!r}, not a list of words")
+    return tuple(found)
 
 
 def _to_package(table: dict[str, Any]) -> PackageSettings:
@@ -208,12 +216,14 @@ def _only(table: dict[str, Any], *known: str, where: str = "") -> None:
 
 
 def _check(study: Study) -> None:
+    if not isinstance(study.name, str) or not isinstance(study.title, str):
+        raise ValueError("[study] name and title are texts")
     for source in study.sources.values():
         if source.service not in SERVICES:
             raise ValueError(
                 f"[sources.{source.name}] service {source.service!r} is not one of {', '.join(SERVICES)}"
             )
-        if not source.url.startswith(("https://", "http://")):
+        if not str(source.url).startswith(("https://", "http://")):
             raise ValueError(f"[sources.{source.name}] url {source.url!r} is not an http address")
     for service, names in study.criteria.items():
         for name in names:
@@ -223,5 +233,7 @@ def _check(study: Study) -> None:
     if len(set(codes)) < len(codes):
         raise ValueError("[[strata]] a code is given twice")
     for stratum in study.strata:
+        if not isinstance(stratum.quota, int) or stratum.quota < 1:
+            raise ValueError(f"stratum {stratum.code}: quota {stratum.quota!r} is not a number of 1 or more")
         if stratum.source not in study.sources:
             raise ValueError(f"stratum {stratum.code}: source {stratum.source!r} is not in [sources]")

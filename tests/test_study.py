@@ -76,6 +76,10 @@ def test_another_study_starts_from_nothing(tmp_path: Path) -> None:
     [
         ("[study\n", "is not TOML"),
         ("[keywords]\nwords = []\n", "unknown key 'words' in \\[keywords\\]"),
+        ('[keywords]\ncounted = "nan"\n', "counted is 'nan', not a list of words"),
+        ("[study]\nname = 3\n", "name and title are texts"),
+        ("[sources.github]\nurl = 5\n", "is not an http address"),
+        ('[[strata]]\ncode = "A"\ntitle = "A"\nsource = "github"\nlibrary = "l"\nquota = "9"\n', "quota '9'"),
         ("colour = 1\n", "unknown key 'colour'"),
         ('[sources.x]\nservice = "usenet"\nurl = "http://x"\nsite = "http://x"\n', "'usenet' is not one of"),
         ('[sources.github]\nurl = "ftp://x"\n', "is not an http address"),
@@ -169,3 +173,9 @@ def test_a_wrong_pace_is_refused(pace: str) -> None:
     """The pace is a number of 0 or more."""
     with pytest.raises(UsageError, match="pace"):
         load_settings({"NANMINE_PACE": pace})
+
+
+def test_a_study_may_begin_with_a_byte_order_mark(tmp_path: Path) -> None:
+    """Editors that write a BOM and Windows line ends write a study all the same."""
+    (tmp_path / "study.toml").write_bytes(b'\xef\xbb\xbf[study]\r\nname = "other"\r\n')
+    assert load_study(tmp_path / "study.toml").name == "other"
