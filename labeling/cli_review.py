@@ -9,11 +9,14 @@ from typing import Any
 import click
 
 from db.errors import UsageError
+from db.label_states import Event
 from db.records import Label
+from db.threads import Thread
 from labeling.adjudicating import DIFFICULTIES, adjudicate, next_dispute, sides
 from labeling.checking import check, next_check
 from labeling.command_line import acting, desk_of, say, say_json
 from labeling.deciding import reaffirm, reopen
+from labeling.desk import Desk
 from labeling.reading import label_line, label_to_check, reveal, thread_document
 from labeling.showing import thread_text
 from labeling.taxonomy import stale_threads
@@ -197,15 +200,25 @@ def stale(context: click.Context, as_json: bool) -> None:
         say(f"{item.url}: {'; '.join(item.reasons)}")
 
 
+def _act_on(
+    context: click.Context,
+    thread: str,
+    act: Callable[[Desk, Thread], Event],
+    words: Callable[[Event], str],
+) -> None:
+    """Do an act on a thread and say what became of it."""
+    with desk_of(context) as desk:
+        event = act(desk, desk.thread(thread))
+        line = f"{event.thread_id}: {words(event)}"
+    say(line)
+
+
 @click.command("reaffirm")
 @click.argument("thread")
 @acting
 def reaffirm_command(context: click.Context, thread: str) -> None:
     """Give your label of THREAD again, under today's codebook and text."""
-    with desk_of(context) as desk:
-        event = reaffirm(desk, desk.thread(thread))
-        line = f"{event.thread_id}: {label_line(event.label)}"
-    say(line)
+    _act_on(context, thread, reaffirm, lambda event: label_line(event.label))
 
 
 @click.command("reopen")
@@ -213,11 +226,7 @@ def reaffirm_command(context: click.Context, thread: str) -> None:
 @acting
 def reopen_command(context: click.Context, thread: str) -> None:
     """Let the blind labels of THREAD change once more (leads only)."""
-    with desk_of(context) as desk:
-        found = desk.thread(thread)
-        reopen(desk, found)
-        line = f"{found.id}: open again"
-    say(line)
+    _act_on(context, thread, reopen, lambda _: "open again")
 
 
 @click.command("reveal")

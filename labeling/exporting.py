@@ -10,10 +10,10 @@ import csv
 import io
 import json
 from collections.abc import Sequence
+from dataclasses import asdict
 from typing import Any
 
 from db.labels import final_labels
-from db.records import Label
 from labeling.desk import Desk
 from pipeline.spreadsheet import safe_cell
 
@@ -25,7 +25,7 @@ def final_rows(desk: Desk) -> list[dict[str, Any]]:
     """Return the final labels by URL, with the keys FINAL."""
     finals = sorted(final_labels(desk.session), key=lambda final: final.url)
     return [
-        {"url": final.url, "strata": list(final.strata), **_columns(final.label), "how": final.how}
+        {"url": final.url, "strata": list(final.strata), **asdict(final.label), "how": final.how}
         for final in finals
     ]
 
@@ -42,18 +42,8 @@ def annotator_rows(desk: Desk) -> list[dict[str, Any]]:
             continue
         for handle, vote in sorted(story.votes.items()):
             if vote.label is not None:
-                rows.append({"url": story.url, "annotator": handle, **_columns(vote.label)})
+                rows.append({"url": story.url, "annotator": handle, **asdict(vote.label)})
     return rows
-
-
-def _columns(label: Label) -> dict[str, Any]:
-    return {
-        "valid": label.valid,
-        "reason": label.reason,
-        "root_cause": label.root_cause,
-        "fix_pattern": label.fix_pattern,
-        "function": label.function,
-    }
 
 
 def as_jsonl(rows: Sequence[dict[str, Any]]) -> str:

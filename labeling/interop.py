@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from itertools import accumulate
 from typing import Any
 
@@ -225,13 +225,7 @@ def _checked(chosen: dict[str, str]) -> dict[str, Any]:
         chosen.get("fix_pattern"),
         chosen.get("function"),
     )
-    return {
-        "valid": label.valid,
-        "reason": label.reason,
-        "root_cause": label.root_cause,
-        "fix_pattern": label.fix_pattern,
-        "function": label.function,
-    }
+    return asdict(label)
 
 
 def from_doccano(row: dict[str, Any]) -> dict[str, Any]:
