@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 import random
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
@@ -15,20 +16,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sqlalchemy import select
 
-from db.crawls import Crawl, FrontierEntry, RawPayload
+from db.crawls import FrontierEntry, RawPayload
 from db.engine import Database, open_database
 from db.errors import StoppedEarly
-from db.threads import Post, Thread
-from pipeline.crawl import crawl_source, work_off
+from pipeline.crawl import crawl_source
 from pipeline.errors import Malformed, QuotaExhausted, Refused, Unreachable
-from pipeline.frontier import add_entries
 from pipeline.records import ThreadRecord
 from pipeline.sandbox import faults
 from pipeline.sandbox.clock import VirtualClock
 from pipeline.sandbox.discourse import DiscourseService
 from pipeline.sandbox.discourse_answers import application_limit, middleware_limit
-from pipeline.sandbox.server import Request, Response, ServiceServer
-from pipeline.sandbox.world import World, WorldPost, WorldThread
+from pipeline.sandbox.server import Request, Response
+from pipeline.sandbox.world import WorldPost, WorldThread
 from pipeline.settings import Settings
 from pipeline.sources import open_source
 from pipeline.sources.base import Payload, Window
@@ -37,6 +36,7 @@ from pipeline.sources.discourse_records import missing_posts, to_rows
 from pipeline.sources.discourse_robots import read_robots
 from pipeline.study import SourceSettings
 from pipeline.transport import Transport
+from tests.posts_rig import Dying, Killed, PostsRig, Watcher, rigs, world
 
 START = datetime(2018, 1, 1, tzinfo=UTC)
 GENERATIONS = ("dict", "list", "post")
@@ -65,80 +65,17 @@ def topic(number: int, replies: int = 2, accepted: int | None = 2, **facts: Any)
     return WorldThread("discourse", number, number, "topic", **(values | facts))
 
 
-def world(*threads: WorldThread) -> World:
-    """Return a world of topics."""
-    return World((), threads)
-
-
-class Watcher:
-    """Remembers the waits it is told of."""
-
-    def __init__(self) -> None:
-        self.waits: list[tuple[str, datetime]] = []
-
-    def requested(self, source: str) -> None:
-        """One request."""
-
-    def quota(self, source: str, limit: str, left: int) -> None:
-        """No quota here."""
-
-    def waiting(self, source: str, why: str, until: datetime) -> None:
-        """Remember the wait."""
-        self.waits.append((why, until))
-
-    def committed(self, source: str, new: int, changed: int) -> None:
-        """One page."""
-
-
 @dataclass
-class Rig:
-    """A sandboxed forum, a database, and processes that crawl the one into the other."""
+class Rig(PostsRig):
+    """A sandboxed forum; see `PostsRig`."""
 
-    server: ServiceServer
-    service: DiscourseService
-    database: Database
-    settings: Settings
-    clock: VirtualClock
-    watcher: Watcher = field(default_factory=Watcher)
     pace: float = 0.0
 
     def open(self, max_wait: float | None = None) -> tuple[Discourse, Transport]:
         """Open the source as a new process would."""
-        sources = dict(self.settings.study.sources)
-        sources["pytorch-forums"] = replace(sources["pytorch-forums"], url=self.server.url)
-        settings = replace(self.settings, study=replace(self.settings.study, sources=sources))
+        settings = self.settings_here("pytorch-forums")
         transport = Transport("pytorch-forums", self.watcher, self.clock, self.pace, max_wait)
         return cast(Discourse, open_source("pytorch-forums", settings, transport)), transport
-
-    def crawl(self, window: Window | None = None, max_wait: float | None = None) -> int:
-        """Crawl as a new process would; return the requests that the server got."""
-        before = self.server.requests
-        source, transport = self.open(max_wait)
-        try:
-            crawl_source(self.database, self.settings.study, source, window or Window(), transport)
-        finally:
-            source.close()
-        return self.server.requests - before
-
-    def ids(self) -> set[int]:
-        """Return the ids of the stored topics."""
-        with self.database.reading() as session:
-            return {int(id) for id in session.scalars(select(Thread.external_id))}
-
-    def thread(self, number: int) -> Thread:
-        """Return a stored topic with its posts loaded."""
-        with self.database.reading() as session:
-            row = session.scalars(select(Thread).where(Thread.external_id == str(number))).one()
-            assert isinstance(row.posts, list)
-            session.expunge_all()
-            return row
-
-    def rows(self) -> list[tuple[Any, ...]]:
-        """Return every stored thread and post as values."""
-        with self.database.reading() as session:
-            threads = session.execute(select(Thread.external_id, Thread.content_sha256, Thread.availability))
-            posts = session.execute(select(Post.external_id, Post.body, Post.role, Post.accepted))
-            return sorted(map(tuple, threads), key=str) + sorted(map(tuple, posts), key=str)
 
 
 MakeRig = Callable[..., Rig]
@@ -147,20 +84,9 @@ MakeRig = Callable[..., Rig]
 @pytest.fixture
 def rig(database: Database, settings: Settings) -> Iterator[MakeRig]:
     """Make rigs over worlds; they are stopped at the end."""
-    servers: list[ServiceServer] = []
-
-    def make(threads: World, **options: Any) -> Rig:
-        clock = VirtualClock()
-        limits = {"per_ten_seconds": None, "per_minute": None}
-        service = DiscourseService(threads, clock, **(limits | options))
-        server = ServiceServer(service)
-        servers.append(server)
-        server.start()
-        return Rig(server, service, database, settings, clock)
-
-    yield make
-    for server in servers:
-        server.stop()
+    service = partial(DiscourseService, per_ten_seconds=None, per_minute=None)
+    with rigs(Rig, service, database, settings) as make:
+        yield make
 
 
 def test_solved_topics_are_stored_with_their_posts(rig: MakeRig) -> None:
@@ -431,8 +357,7 @@ def test_redirects_are_followed_within_the_forum(rig: MakeRig) -> None:
         faults.for_ever(faults.redirect("/t/8.json", matches=faults.path("/t/8.json"))),
         faults.for_ever(faults.redirect("/login", 302, matches=faults.path("/t/9.json"))),
     ]
-    states = hydrate(
-        made,
+    states = made.hydrate(
         "https://discuss.pytorch.org/t/loss-is-nan-topic-5",
         "https://discuss.pytorch.org/t/other-slug/6/3",
         "https://discuss.pytorch.org/t/x/7",
@@ -456,7 +381,7 @@ def test_a_topic_merged_into_another_has_moved(rig: MakeRig) -> None:
     made = rig(world(topic(5), topic(6)))
     there = faults.redirect("/t/loss-is-nan-topic-6/6", matches=faults.path("/t/5.json"))
     made.server.faults.append(faults.for_ever(there))
-    states = hydrate(made, "https://discuss.pytorch.org/t/x/5")
+    states = made.hydrate("https://discuss.pytorch.org/t/x/5")
     assert states["5"][0] == "gone"
     assert str(states["5"][1]).startswith("moved: ")
     assert made.ids() == set()
@@ -547,10 +472,10 @@ def test_a_second_crawl_of_an_unchanged_forum_changes_nothing(rig: MakeRig) -> N
     """A later crawl reads the list alone: less than a tenth of the requests, and no row."""
     made = rig(world(*(topic(n) for n in range(1, 71))))
     first = made.crawl()
-    before, payloads = made.rows(), count(made, RawPayload)
+    before, payloads = made.rows(), made.count(RawPayload)
     made.clock.sleep(86_400)
     second = made.crawl()
-    assert (second, made.rows(), count(made, RawPayload)) == (4, before, payloads)
+    assert (second, made.rows(), made.count(RawPayload)) == (4, before, payloads)
     assert second <= first / 10
 
 
@@ -620,7 +545,7 @@ def test_fifty_deaths_at_random_points(rig: MakeRig, _empty_database: Path, tmp_
     """Wherever a crawl dies, a rerun ends with the same rows and asks for one page more at the most."""
     made = rig(world(*(topic(n, replies=45 if n % 9 == 0 else 2) for n in range(1, 12))))
     undisturbed = made.crawl()
-    expected, points = facts(made), random.Random(7)
+    expected, points = made.facts(), random.Random(7)
     for number in range(50):
         copy = tmp_path / f"{number}.db"
         copy.write_bytes(_empty_database.read_bytes())
@@ -632,7 +557,7 @@ def test_fifty_deaths_at_random_points(rig: MakeRig, _empty_database: Path, tmp_
             crawl_source(made.database, made.settings.study, dying, Window(), transport)
         source.close()
         made.crawl()
-        assert facts(made) == expected
+        assert made.facts() == expected
         assert made.server.requests - before <= undisturbed + 2  # robots.txt is read by each process
         made.database.close()
 
@@ -749,28 +674,6 @@ def test_a_proxy_of_the_environment_is_not_for_this_machine(
 RECORDINGS = "contracts/recordings/stackexchange-discourse"
 
 
-class Killed(BaseException):
-    """Stands for a process that ends without a word."""
-
-
-class Dying:
-    """A source that dies between an answer and its commit, after some pages."""
-
-    def __init__(self, source: Any, lives: int) -> None:
-        self._source = source
-        self._lives = lives
-        self.name, self.thread_kinds = source.name, source.thread_kinds
-        self.seed, self.batch_size = source.seed, source.batch_size
-
-    def fetch_page(self, entries: Any, lookup: Any) -> Any:
-        """Ask, and die when the time has come."""
-        page = self._source.fetch_page(entries, lookup)
-        self._lives -= 1
-        if self._lives < 0:
-            raise Killed
-        return page
-
-
 def parse(value: Any, settings: Settings) -> list[ThreadRecord]:
     """Return the threads of a payload that holds `value`."""
     source = Discourse(
@@ -784,38 +687,8 @@ def parse(value: Any, settings: Settings) -> list[ThreadRecord]:
         source.close()
 
 
-def hydrate(made: Rig, *urls: str) -> dict[str, tuple[str, str | None]]:
-    """Fetch listed URLs; return the state and the note that each entry ended with."""
-    source, transport = made.open()
-    entries = [entry for url in urls if (entry := source.listed_entry(url))]
-    with made.database.writing() as session:
-        crawl = Crawl(source=source.name, parameters={"list": "x"}, started_at=made.clock.now())
-        session.add(crawl)
-        session.flush()
-        add_entries(session, crawl.id, entries)
-        number = crawl.id
-    work_off(made.database, made.settings.study, source, number, transport)
-    source.close()
-    with made.database.reading() as session:
-        rows = session.execute(select(FrontierEntry.key, FrontierEntry.state, FrontierEntry.note))
-        return {row.key: (row.state, row.note) for row in rows}
-
-
 def note_of(made: Rig, kind: str, key: str = "solved") -> str | None:
     """Return the note of an entry."""
     with made.database.reading() as session:
         notes = select(FrontierEntry.note).where(FrontierEntry.kind == kind, FrontierEntry.key == key)
         return session.scalars(notes).first()
-
-
-def facts(made: Rig) -> list[tuple[Any, ...]]:
-    """Return what is stored, without what is hashed with the database's own key."""
-    with made.database.reading() as session:
-        posts = select(Thread.external_id, Thread.candidate, Post.external_id, Post.body, Post.accepted)
-        return sorted(map(tuple, session.execute(posts.join(Post, Post.thread_id == Thread.id))), key=str)
-
-
-def count(made: Rig, table: Any) -> int:
-    """Return how many rows a table has."""
-    with made.database.reading() as session:
-        return len(session.scalars(select(table.id)).all())

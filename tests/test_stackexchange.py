@@ -16,19 +16,18 @@ from typing import Any, cast
 import pytest
 from sqlalchemy import select
 
-from db.crawls import Crawl, FrontierEntry, Provenance, RawPayload
+from db.crawls import FrontierEntry, Provenance, RawPayload
 from db.engine import Database, open_database
 from db.errors import StoppedEarly
-from db.threads import Post, Thread
-from pipeline.crawl import crawl_source, work_off
+from db.threads import Thread
+from pipeline.crawl import crawl_source
 from pipeline.errors import Malformed, QuotaExhausted, Refused, Unauthorized, Unreachable
-from pipeline.frontier import add_entries
 from pipeline.records import ThreadRecord
 from pipeline.sandbox import faults
 from pipeline.sandbox.clock import VirtualClock
-from pipeline.sandbox.server import Request, Response, ServiceServer
+from pipeline.sandbox.server import Request, Response
 from pipeline.sandbox.stackexchange import StackExchangeService, to_error, too_many_requests
-from pipeline.sandbox.world import World, WorldPost, WorldThread
+from pipeline.sandbox.world import WorldPost, WorldThread
 from pipeline.settings import Settings
 from pipeline.sources import open_source
 from pipeline.sources.base import Entry, Lookup, Payload, Window
@@ -36,6 +35,7 @@ from pipeline.sources.stackexchange import StackExchange
 from pipeline.sources.stackexchange_client import site_parameter
 from pipeline.study import Study
 from pipeline.transport import Transport
+from tests.posts_rig import Dying, Killed, PostsRig, Watcher, rigs, world
 
 START = datetime(2017, 1, 1, tzinfo=UTC)
 KEY = "secret-key((42"
@@ -59,106 +59,25 @@ def question(number: int, answers: int = 1, created: datetime | None = None, **f
     return WorldThread("stackexchange", number, number, "question", **(values | facts))
 
 
-def world(*threads: WorldThread) -> World:
-    """Return a world of questions."""
-    return World((), threads)
-
-
-class Watcher:
-    """Remembers what it is told."""
-
-    def __init__(self) -> None:
-        self.waits: list[tuple[str, datetime]] = []
-        self.left: list[int] = []
-
-    def requested(self, source: str) -> None:
-        """One request."""
-
-    def quota(self, source: str, limit: str, left: int) -> None:
-        """Remember the quota."""
-        self.left.append(left)
-
-    def waiting(self, source: str, why: str, until: datetime) -> None:
-        """Remember the wait."""
-        self.waits.append((why, until))
-
-    def committed(self, source: str, new: int, changed: int) -> None:
-        """One page."""
-
-
 @dataclass
-class Rig:
-    """A sandboxed site, a database, and processes that crawl the one into the other."""
-
-    server: ServiceServer
-    service: StackExchangeService
-    database: Database
-    settings: Settings
-    clock: VirtualClock
-    watcher: Watcher = field(default_factory=Watcher)
+class Rig(PostsRig):
+    """A sandboxed site; see `PostsRig`."""
 
     def open(self, key: str | None = None, max_wait: float | None = None) -> tuple[StackExchange, Transport]:
         """Open the source as a new process would."""
-        sources = dict(self.settings.study.sources)
-        sources["stackoverflow"] = replace(sources["stackoverflow"], url=self.server.url)
-        settings = replace(
-            self.settings, study=replace(self.settings.study, sources=sources), stackexchange_key=key
-        )
+        settings = replace(self.settings_here("stackoverflow"), stackexchange_key=key)
         transport = Transport("stackoverflow", self.watcher, self.clock, 0.0, max_wait)
         return cast(StackExchange, open_source("stackoverflow", settings, transport)), transport
 
-    def crawl(
-        self, window: Window | None = None, key: str | None = None, max_wait: float | None = None
-    ) -> int:
-        """Crawl as a new process would; return the requests that the server got."""
-        before = self.server.requests
-        source, transport = self.open(key, max_wait)
-        try:
-            crawl_source(self.database, self.settings.study, source, window or Window(), transport)
-        finally:
-            source.close()
-        return self.server.requests - before
 
-    def ids(self) -> set[int]:
-        """Return the ids of the stored questions."""
-        with self.database.reading() as session:
-            return {int(id) for id in session.scalars(select(Thread.external_id))}
-
-    def thread(self, number: int) -> Thread:
-        """Return a stored question with its posts loaded."""
-        with self.database.reading() as session:
-            row = session.scalars(select(Thread).where(Thread.external_id == str(number))).one()
-            assert isinstance(row.posts, list)
-            session.expunge_all()
-            return row
-
-    def rows(self) -> list[tuple[Any, ...]]:
-        """Return every stored thread and post as values."""
-        with self.database.reading() as session:
-            threads = session.execute(select(Thread.external_id, Thread.content_sha256, Thread.availability))
-            posts = session.execute(select(Post.external_id, Post.body, Post.role, Post.accepted))
-            return sorted(map(tuple, threads), key=str) + sorted(map(tuple, posts), key=str)
+MakeRig = Callable[..., Rig]
 
 
 @pytest.fixture
-def rig(database: Database, settings: Settings) -> Iterator[Callable[..., Rig]]:
+def rig(database: Database, settings: Settings) -> Iterator[MakeRig]:
     """Make rigs over worlds; they are stopped at the end."""
-    servers: list[ServiceServer] = []
-
-    def make(threads: World, **options: Any) -> Rig:
-        clock = VirtualClock()
-        service = StackExchangeService(threads, clock, **options)
-        server = ServiceServer(service)
-        servers.append(server)
-        server.start()
-        return Rig(server, service, database, settings, clock)
-
-    yield make
-    for server in servers:
-        server.stop()
-
-
-MakeRig = Callable[..., Rig]
+    with rigs(Rig, StackExchangeService, database, settings) as make:
+        yield make
 
 
 def test_a_question_that_breaks_its_batch_is_put_aside(rig: MakeRig) -> None:
@@ -167,7 +86,7 @@ def test_a_question_that_breaks_its_batch_is_put_aside(rig: MakeRig) -> None:
     broken = faults.path(r"questions/(.*;)?7(;|/)")
     made.server.faults.append(faults.for_ever(faults.server_error(matches=broken)))
     with pytest.raises(StoppedEarly, match="all is done but 1 thread"):
-        hydrate(made, *(f"https://stackoverflow.com/q/{number}" for number in range(1, 31)))
+        made.hydrate(*(f"https://stackoverflow.com/q/{number}" for number in range(1, 31)))
     assert made.ids() == set(range(1, 31)) - {7}
 
 
@@ -479,7 +398,7 @@ def test_bounds_are_kept_to_the_second(rig: MakeRig) -> None:
 def test_a_hundred_and_one_ids_are_two_requests(rig: MakeRig) -> None:
     """No request carries more than a hundred ids."""
     made = rig(world(*(question(number) for number in range(1, 102))))
-    hydrate(made, *(f"https://stackoverflow.com/questions/{number}" for number in range(1, 102)))
+    made.hydrate(*(f"https://stackoverflow.com/questions/{number}" for number in range(1, 102)))
     assert made.ids() == set(range(1, 102))
     assert sum("questions/" in request.path for request in made.server.log) == 2
 
@@ -487,8 +406,7 @@ def test_a_hundred_and_one_ids_are_two_requests(rig: MakeRig) -> None:
 def test_every_form_of_a_url_leads_to_its_question(rig: MakeRig) -> None:
     """Long, short and answer links become the question; what does not exist or is too large is gone."""
     made = rig(world(*(question(number) for number in range(1, 5))))
-    states = hydrate(
-        made,
+    states = made.hydrate(
         "https://stackoverflow.com/questions/1/old-slug/1001#1001",
         "https://stackoverflow.com/q/2/77",
         "https://stackoverflow.com/a/3001/77",
@@ -497,7 +415,7 @@ def test_every_form_of_a_url_leads_to_its_question(rig: MakeRig) -> None:
         f"https://stackoverflow.com/questions/{2**53 + 1}",
     )
     assert made.ids() == {1, 2, 3}
-    assert sorted(states.values()) == ["done"] * 3 + ["gone"] * 3
+    assert sorted(state for state, _ in states.values()) == ["done"] * 3 + ["gone"] * 3
 
 
 def test_planted_questions_are_dropped(study: Study) -> None:
@@ -510,12 +428,12 @@ def test_a_second_crawl_of_an_unchanged_site_changes_nothing(rig: MakeRig) -> No
     """A later crawl costs one request, a tenth of the first at the most, and adds or changes no row."""
     made = rig(world(*(question(number) for number in range(1, 501))))
     first = made.crawl()
-    before, payloads = made.rows(), count(made, RawPayload)
+    before, payloads = made.rows(), made.count(RawPayload)
     made.clock.sleep(86_400)
     second = made.crawl()
     assert (second, made.rows()) == (1, before)
     assert second <= first / 10
-    assert count(made, RawPayload) == payloads
+    assert made.count(RawPayload) == payloads
 
 
 def test_what_was_edited_deleted_or_asked_is_noticed(rig: MakeRig) -> None:
@@ -603,7 +521,7 @@ def test_fifty_deaths_at_random_points(rig: MakeRig, _empty_database: Path, tmp_
         quota_keyless=100_000,
     )
     undisturbed = made.crawl()
-    expected, points = facts(made), random.Random(7)
+    expected, points = made.facts(), random.Random(7)
     for number in range(50):
         copy = tmp_path / f"{number}.db"
         copy.write_bytes(_empty_database.read_bytes())
@@ -615,7 +533,7 @@ def test_fifty_deaths_at_random_points(rig: MakeRig, _empty_database: Path, tmp_
             crawl_source(made.database, made.settings.study, dying, Window(), transport)
         source.close()
         made.crawl()
-        assert facts(made) == expected
+        assert made.facts() == expected
         assert made.server.requests - before <= undisturbed + 1
         made.database.close()
 
@@ -725,28 +643,6 @@ def test_a_proxy_of_the_environment_is_not_for_this_machine(
 # What the tests above share.
 
 
-class Killed(BaseException):
-    """Stands for a process that ends without a word."""
-
-
-class Dying:
-    """A source that dies between an answer and its commit, after some pages."""
-
-    def __init__(self, source: Any, lives: int) -> None:
-        self._source = source
-        self._lives = lives
-        self.name, self.thread_kinds = source.name, source.thread_kinds
-        self.seed, self.batch_size = source.seed, source.batch_size
-
-    def fetch_page(self, entries: Any, lookup: Any) -> Any:
-        """Ask, and die when the time has come."""
-        page = self._source.fetch_page(entries, lookup)
-        self._lives -= 1
-        if self._lives < 0:
-            raise Killed
-        return page
-
-
 def parse(value: Any, study: Study) -> list[ThreadRecord]:
     """Return the threads of a payload that holds `value`."""
     transport = Transport("stackoverflow", Watcher(), VirtualClock())
@@ -789,33 +685,3 @@ def search(made: Rig, name: str, key: str | None = None) -> Searched:
 def newest_first(made: Rig) -> Callable[[Request], Response]:
     """Return a response function that ignores the order asked for."""
     return lambda request: made.service.answer(replace(request, query={**request.query, "order": ["desc"]}))
-
-
-def hydrate(made: Rig, *urls: str) -> dict[str, str]:
-    """Fetch listed URLs; return the state that each entry ended in."""
-
-    source, transport = made.open()
-    entries = [entry for url in urls if (entry := source.listed_entry(url))]
-    with made.database.writing() as session:
-        crawl = Crawl(source=source.name, parameters={"list": "x"}, started_at=made.clock.now())
-        session.add(crawl)
-        session.flush()
-        add_entries(session, crawl.id, entries)
-        number = crawl.id
-    work_off(made.database, made.settings.study, source, number, transport)
-    source.close()
-    with made.database.reading() as session:
-        return dict(session.execute(select(FrontierEntry.key, FrontierEntry.state)).tuples().all())
-
-
-def facts(made: Rig) -> list[tuple[Any, ...]]:
-    """Return what is stored, without what is hashed with the database's own key."""
-    with made.database.reading() as session:
-        posts = select(Thread.external_id, Thread.candidate, Post.external_id, Post.body, Post.accepted)
-        return sorted(map(tuple, session.execute(posts.join(Post, Post.thread_id == Thread.id))), key=str)
-
-
-def count(made: Rig, table: Any) -> int:
-    """Return how many rows a table has."""
-    with made.database.reading() as session:
-        return len(session.scalars(select(table.id)).all())
