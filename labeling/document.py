@@ -67,6 +67,11 @@ class Document:
         return max(len(self.lines) - 1, 0)
 
 
+def notice(message: str, width: int) -> Document:
+    """Return a message in place of a thread."""
+    return Document(tuple(Line(((part, HEAD),)) for part in wrap(printable(message), max(width, 20))))
+
+
 def to_document(thread: Thread, keywords: KeywordMatcher, width: int) -> Document:
     """Return the thread wrapped to `width` cells (at least 20)."""
     width = max(width, 20)

@@ -14,13 +14,14 @@ from db.engine import Database
 from db.errors import NanmineError
 from labeling.adjudicating import DIFFICULTIES
 from labeling.deciding import Span
-from labeling.document import Document, Line
+from labeling.document import Line, notice
 from labeling.document_view import DocumentView
 from labeling.tui_panels import codebook_panel, draft_line, help_text, progress_line
 from labeling.tui_session import Work
 from pipeline.study import Study
 from pipeline.terminal import printable
 
+NARROW = 60  # columns below which the codebook stands beside the thread only when asked for
 ABOVE = 3  # lines shown above a keyword that was jumped to
 
 
@@ -103,8 +104,18 @@ class AnnotationScreen(App[None]):
             self.say(f"{task.activity}{', uncertain threads' if self.work.uncertain else ''}")
         except NanmineError as error:
             self.work.task = None
-            self.view.show(Document(()))
+            self.view.show(notice(str(error), self.view.size.width - 2))
             self.say(str(error))
+
+    def on_resize(self, event: events.Resize) -> None:
+        """Leave a narrow terminal to the thread, or to the codebook while `c` shows it."""
+        self._lay_out(event.size.width)
+
+    def _lay_out(self, width: int) -> None:
+        side = self.query_one("#side")
+        side.display = self.codebook_is_full or width >= NARROW
+        self.view.display = not self.codebook_is_full or width >= NARROW
+        side.styles.width = "1fr" if self.codebook_is_full else 34
 
     def on_document_view_widened(self) -> None:
         """Wrap the thread to the new width and stay at the same post's place."""
@@ -207,7 +218,7 @@ class AnnotationScreen(App[None]):
     def action_codebook(self) -> None:
         """Show the whole codebook, or the list again."""
         self.codebook_is_full = not self.codebook_is_full
-        self.query_one("#side").styles.width = "1fr" if self.codebook_is_full else 34
+        self._lay_out(self.size.width)
         self.say()
 
     def action_help(self) -> None:

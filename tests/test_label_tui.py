@@ -67,12 +67,12 @@ def fill(database: Database, study: Study, body: str = "The loss is nan.\n\n```\
             add_annotator(Desk(session, study), handle, role)
 
 
-def press(database: Database, study: Study, handle: str, *keys: str) -> str:
-    """Press keys on a screen of 80 by 24 and return what it showed at the end."""
+def press(database: Database, study: Study, handle: str, *keys: str, size: tuple[int, int] = (80, 24)) -> str:
+    """Press keys on a screen of 80 by 24, or another size, and return what it showed at the end."""
 
     async def session() -> str:
         screen = AnnotationScreen(database, study, handle)
-        async with screen.run_test(size=(80, 24)) as pilot:
+        async with screen.run_test(size=size) as pilot:
             await pilot.pause()
             for key in keys:
                 await pilot.press(key)
@@ -300,3 +300,17 @@ def test_keys_go_to_keywords_and_unfold(database: Database, own: Study) -> None:
     assert "step&#160;9" in press(database, own, "ada", "z")
     assert "step&#160;9" not in press(database, own, "ada", "z", "z")
     assert "step&#160;33" in press(database, own, "ada", "slash", *"step", "space", *"33", "enter")
+
+
+def test_what_keeps_a_person_from_work_can_be_read_whole(database: Database, own: Study) -> None:
+    """A refusal that is longer than the line of messages stands where the thread would."""
+    assert "label&#160;add-annotator&#160;stranger" in press(database, own, "stranger")
+
+
+def test_a_narrow_terminal_shows_the_thread(database: Database, own: Study) -> None:
+    """Forty columns are the thread's; the codebook comes when it is asked for, and goes again."""
+    fill(database, own)
+    assert "The&#160;loss&#160;is&#160;" in press(database, own, "ada", size=(40, 12))
+    assert "Invalid&#160;Range" not in press(database, own, "ada", size=(40, 12))
+    assert "Invalid&#160;Range" in press(database, own, "ada", "c", size=(40, 12))
+    assert "Invalid&#160;Range" not in press(database, own, "ada", "c", "c", size=(40, 12))
