@@ -31,27 +31,26 @@ Numbers = np.ndarray[Any, np.dtype[Any]]
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """A block of columns: the n-grams of some channels, with the share of similarity they make up."""
+    """A block of columns: the n-grams of some channels."""
 
     name: str
     channels: tuple[str, ...]
     analyzer: str
     ngrams: tuple[int, int]
-    share: float
 
 
 BLOCKS = (
-    Block("title words", ("title",), "word", (1, 2), 0.15),
-    Block("title characters", ("title",), "char_wb", (3, 5), 0.15),
-    Block("question words", ("prose",), "word", (1, 2), 0.3),
-    Block("question characters", ("prose",), "char_wb", (3, 5), 0.3),
-    Block("code words", ("code",), "word", (1, 1), 0.1),
-    Block("log words", ("log",), "word", (1, 1), 0.05),
-    Block("reply words", ("replies",), "word", (1, 2), 0.15),
-    Block("answer words", ("answer",), "word", (1, 2), 0.2),
-    Block("context words", ("context",), "word", (1, 2), 0.2),
-    Block("code context words", ("code_context",), "word", (1, 2), 0.1),
-    Block("tags", ("tags",), "tags", (1, 1), 0.15),
+    Block("title words", ("title",), "word", (1, 2)),
+    Block("title characters", ("title",), "char_wb", (3, 5)),
+    Block("question words", ("prose",), "word", (1, 2)),
+    Block("question characters", ("prose",), "char_wb", (3, 5)),
+    Block("code words", ("code",), "word", (1, 1)),
+    Block("log words", ("log",), "word", (1, 1)),
+    Block("reply words", ("replies",), "word", (1, 2)),
+    Block("answer words", ("answer",), "word", (1, 2)),
+    Block("context words", ("context",), "word", (1, 2)),
+    Block("code context words", ("code_context",), "word", (1, 2)),
+    Block("tags", ("tags",), "tags", (1, 1)),
 )
 COLUMNS = WIDTH * len(BLOCKS)
 NOWHERE = 2**16 - 1  # the piece of what is said nowhere in particular

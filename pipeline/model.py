@@ -9,7 +9,7 @@ cross-validation within its own training set.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -26,15 +26,18 @@ from pipeline.features import Features, Floats
 from pipeline.logistic import PriorLogistic
 from pipeline.rules import Rules
 from pipeline.scoring import Scorer, Sheet, Weighed
-from pipeline.weighting import Space, Weighting
+from pipeline.space import Rows, Space, sample
+from pipeline.weighting import Weighting
 
 SEED = 20220731
-PENALTIES = (3.0, 1.0, 0.3, 0.1)  # the most cautious first
+PENALTIES = (3.0, 1.0, 0.3, 0.1, 0.03, 0.01)  # the most cautious first
 FIRST_PENALTY = 0.3  # with which the trust is chosen
 TRUSTS = (1.0, 0.6, 0.3, 0.0)  # how much of the cues' opinion a head starts from
 HEAT = 0.2  # standard deviation of the temperature's logarithm before any row is seen
 INNER_FOLDS = 3
+TRIED = 3_000  # rows at most that a choice is made on
 FIX_SMOOTHING = 1.0
+FOUND = 2  # training documents at least that a column is found in
 CUE_FIX = 0.6  # what one cue of a fix pattern adds to its log-odds
 CHUNK = 500  # rows scored at a time
 
@@ -55,11 +58,15 @@ class Head:
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """What cross-validation chose for a head: the penalty, the trust in the cues, the temperature."""
+    """What cross-validation chose for a head: the penalty, the trust in the cues, the temperature.
+
+    `shares` are those of the blocks, once they are learned.
+    """
 
     penalty: float = 1.0
     trust: float = 1.0
     temperature: float = 1.0
+    shares: tuple[float, ...] | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,7 +80,7 @@ class Model:
     valid: Head
     cause: Head
     fixes: dict[str, dict[str, float]]
-    settings: dict[str, float]
+    settings: dict[str, Any]
 
     def predict(self, features: Features) -> tuple[Floats, Floats]:
         """Return the probability of validity (n) and of each cause, given validity (n × causes)."""
@@ -141,23 +148,24 @@ class Examples:
 
 
 def train(
-    examples: Examples, rules: Rules, *, settings: dict[str, float] | None = None, seed: int = SEED
+    examples: Examples, rules: Rules, *, settings: dict[str, Any] | None = None, seed: int = SEED
 ) -> Model:
     """Fit every head; `settings` of an earlier model spare the cross-validation within."""
     if not len(examples):
         return rules_model(rules)
     with threadpool_limits(1):
-        space = Space.fit(examples.features, seed)
-        chosen: dict[str, float] = {}
+        weighting = Weighting.fit(examples.features.counts, FOUND)
+        rows = Rows.of(examples.features, weighting)
+        chosen: dict[str, Any] = {}
         steps = []
         for name, task in _tasks(examples, rules):
             known = _known(settings or {}, name)
-            head, choice = _fit(space, examples, task, known, seed)
+            head, choice = _fit(rows, examples, task, known, seed)
             chosen |= {f"{name}_{field}": value for field, value in asdict(choice).items()}
             steps.append(head)
     *valid, cause = steps
     fixes = fix_shares(examples.labels, rules.codebook)
-    return Model(space.weighting, _odds(valid), cause, fixes, chosen)
+    return Model(weighting, _odds(valid), cause, fixes, chosen)
 
 
 @dataclass(frozen=True, eq=False)
@@ -188,44 +196,50 @@ def _odds(steps: Sequence[Head]) -> Head:
     return Head(text, facts, cues, intercept)
 
 
-def _known(settings: dict[str, float], name: str) -> Choice | None:
-    fields = [f"{name}_{field}" for field in ("penalty", "trust", "temperature")]
+def _known(settings: dict[str, Any], name: str) -> Choice | None:
+    fields = [f"{name}_{field}" for field in ("penalty", "trust", "temperature", "shares")]
     return Choice(*(settings[field] for field in fields)) if fields[0] in settings else None
 
 
-def _fit(
-    space: Space, examples: Examples, task: Task, chosen: Choice | None, seed: int
-) -> tuple[Head, Choice]:
+def _fit(rows: Rows, examples: Examples, task: Task, known: Choice | None, seed: int) -> tuple[Head, Choice]:
     """Fit one head; without any row it keeps to the cues."""
+    texts = len(rows.blocks) - len(FACTS) - len(task.cues)
     if not len(task.rows):
-        return _rules_head(task.cues, len(space.weighting.columns)), chosen or Choice()
-    own = examples.take(task.rows)
-    prior = own.features.cues @ task.cues
-    coordinates = space.coordinates[task.rows]
-    labels = task.classes[task.rows].astype(int)
-    choice = chosen or _choose(coordinates, labels, prior, own.groups, seed)
-    fitted = PriorLogistic(prior.shape[1], choice.penalty).fit(coordinates, labels, choice.trust * prior)
-    text, facts, cues = space.weights(fitted.weights_ / choice.temperature)
+        return _rules_head(task.cues, texts), known or Choice()
+    own, labels = rows.take(task.rows), task.classes[task.rows].astype(int)
+    prior = examples.features.cues[task.rows] @ task.cues
+    choice = known or _choose(own, labels, prior, examples.groups[task.rows], seed)
+    space = Space.fit(own, labels, seed, choice.shares)
+    fitted = PriorLogistic(prior.shape[1], choice.penalty).fit(
+        space.coordinates, labels, choice.trust * prior
+    )
+    weights = space.weights(fitted.weights_ / choice.temperature)
+    text, facts, cues = np.split(weights, [texts, texts + len(FACTS)])
     cues = cues + choice.trust * task.cues / choice.temperature
-    return Head(text.astype(np.float32), facts, cues, fitted.intercept_ / choice.temperature), choice
+    head = Head(text.astype(np.float32), facts, cues, fitted.intercept_ / choice.temperature)
+    return head, replace(choice, shares=tuple(space.shares.tolist()))
 
 
-def _choose(coordinates: Floats, labels: Any, prior: Floats, groups: Any, seed: int) -> Choice:
+def _choose(rows: Rows, labels: Any, prior: Floats, groups: Any, seed: int) -> Choice:
     """Return the trust, the penalty and the temperature by the loss on rows left out.
 
     Where several do about as well the cues keep their trust, and the weights stay small.
     """
+    tried_on = sample(len(rows), TRIED, seed)
+    rows, labels, prior, groups = rows.take(tried_on), labels[tried_on], prior[tried_on], groups[tried_on]
     folds = inner_folds(labels, groups, seed)
     if not folds:
         return Choice()
+    spaces = [Space.fit(rows.take(known), labels[known], seed) for known, _ in folds]
+    places = [space.locate(rows.take(unseen)) for space, (_, unseen) in zip(spaces, folds, strict=True)]
 
     def tried(penalty: float, trust: float) -> tuple[Floats, Choice]:
         scores = np.zeros_like(prior)
-        for known, unseen in folds:
+        for space, place, (known, unseen) in zip(spaces, places, folds, strict=True):
             model = PriorLogistic(prior.shape[1], penalty).fit(
-                coordinates[known], labels[known], trust * prior[known]
+                space.coordinates, labels[known], trust * prior[known]
             )
-            scores[unseen] = model.decision_function(coordinates[unseen], trust * prior[unseen])
+            scores[unseen] = model.decision_function(place, trust * prior[unseen])
         temperature = _temperature(scores, labels)
         return _log_losses(scores / temperature, labels), Choice(penalty, trust, temperature)
 

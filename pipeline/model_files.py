@@ -20,7 +20,7 @@ from pipeline.model import Head, Model
 from pipeline.rules import Rules
 from pipeline.weighting import Weighting
 
-FORMAT = "nanmine-model-1"
+FORMAT = "nanmine-model-2"
 PARTS = ("text", "facts", "cues", "intercept")
 Arrays = dict[str, np.ndarray[Any, Any]]
 

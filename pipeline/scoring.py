@@ -76,8 +76,7 @@ class Weighed:
         logs = csr_matrix((data, places, sheet.starts), shape=shape)
         squares = csr_matrix((data * data, places, sheet.starts), shape=shape)
         lengths = np.sqrt((squares @ weighting.squares).astype(np.float64)).reshape(len(sheet), len(BLOCKS))
-        roots = np.broadcast_to(np.sqrt([block.share for block in BLOCKS]), lengths.shape)
-        return cls(logs, np.divide(roots, lengths, out=np.zeros_like(lengths), where=lengths > 0))
+        return cls(logs, np.divide(1, lengths, out=np.zeros_like(lengths), where=lengths > 0))
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,6 @@
-"""Counts to weights: TF-IDF within each block of columns, and the likeness of documents.
+"""Counts to weights: TF-IDF within each block of columns, and documents that read almost the same.
 
-Each block of each row has length one and then the block's share, so that a long log does not drown
-a title. All of it is linear in the end: a trained head is one weight a column, fact and cue.
+Each block of each row has length one, so that a long log does not drown a title.
 """
 
 from __future__ import annotations
@@ -13,12 +12,8 @@ from typing import Any
 import numpy as np
 from scipy.sparse import csr_matrix
 
-from pipeline.features import BLOCKS, COLUMNS, WIDTH, Features, Floats
+from pipeline.features import BLOCKS, COLUMNS, WIDTH, Features
 
-FACT_SHARE = 0.25  # how much one fact adds to the likeness of two documents
-CUE_SHARE = 0.05  # the same for one cue
-LANDMARKS = 1_200  # documents that span the others where there are more
-COORDINATES = 30_000_000  # numbers at most in all coordinates together
 LOGARITHMS = 1 + np.log(np.maximum(np.arange(256), 1)).astype(np.float32)
 
 
@@ -30,10 +25,10 @@ class Weighting:
     idf: np.ndarray[Any, np.dtype[np.float32]]
 
     @classmethod
-    def fit(cls, counts: csr_matrix) -> Weighting:
-        """Count in how many rows each column is not zero."""
+    def fit(cls, counts: csr_matrix, least: int = 1) -> Weighting:
+        """Count in how many rows each column is not zero, and keep those found in `least` rows."""
         found = np.bincount(counts.indices, minlength=COLUMNS)
-        columns = np.flatnonzero(found)
+        columns = np.flatnonzero(found >= max(1, min(least, counts.shape[0])))
         idf = np.log((1 + counts.shape[0]) / (1 + found[columns])) + 1
         return cls(columns, idf.astype(np.float32))
 
@@ -55,7 +50,7 @@ class Weighting:
         return (self.columns // WIDTH).astype(np.int32)
 
     def transform(self, counts: csr_matrix) -> csr_matrix:
-        """Return the weighted rows (n × known columns), each block scaled to the root of its share."""
+        """Return the weighted rows (n × known columns), each block of a row scaled to length one."""
         places = self.places[counts.indices]
         known = places < len(self.columns)
         places = places[known]
@@ -70,54 +65,8 @@ class Weighting:
         firsts = np.arange(rows, dtype=np.int32) * len(BLOCKS)
         cells = np.repeat(firsts, np.diff(starts)) + self._blocks[places]
         lengths = np.sqrt(np.bincount(cells, weights=data * data, minlength=rows * len(BLOCKS)))
-        roots = np.tile(np.sqrt([block.share for block in BLOCKS]), rows)
-        scale = np.divide(roots, lengths, out=np.zeros_like(lengths), where=lengths > 0)
+        scale = np.divide(1, lengths, out=np.zeros_like(lengths), where=lengths > 0)
         return scale.astype(np.float32), cells
-
-
-@dataclass(frozen=True)
-class Space:
-    """The space that some documents span; `coordinates` (n × dimensions) are those documents' own.
-
-    `weights` brings coefficients of the coordinates back to weights of columns, facts and cues.
-    """
-
-    weighting: Weighting
-    landmarks: Features
-    text: csr_matrix
-    basis: Floats
-    coordinates: Floats
-
-    @classmethod
-    def fit(cls, features: Features, seed: int) -> Space:
-        """Span the space of a training set, or of a seeded sample of it where it is large."""
-        weighting = Weighting.fit(features.counts)
-        text = weighting.transform(features.counts)
-        rows = np.arange(len(features))
-        enough = min(LANDMARKS, COORDINATES // max(len(features), 1))
-        if len(features) > enough:
-            rows = np.sort(np.random.default_rng(seed).choice(len(features), enough, replace=False))
-        landmarks, own = features.take(rows), text[rows]
-        likeness = _likeness(text, features, own, landmarks)
-        values, vectors = np.linalg.eigh(likeness[rows])
-        kept = values > 1e-7 * max(values.max(initial=0.0), 1e-12)
-        basis = vectors[:, kept] / np.sqrt(values[kept])
-        return cls(weighting, landmarks, own, basis, likeness @ basis)
-
-    def weights(self, coefficients: Floats) -> tuple[Floats, Floats, Floats]:
-        """Return coefficients of the coordinates as weights of the known columns, the facts and the cues."""
-        dual = self.basis @ coefficients
-        text = np.asarray(self.text.T @ dual)
-        facts = FACT_SHARE * self.landmarks.facts.T @ dual
-        return text, facts, CUE_SHARE * self.landmarks.cues.T @ dual
-
-
-def _likeness(text: csr_matrix, features: Features, other_text: csr_matrix, other: Features) -> Floats:
-    """Return the inner products of two sets of documents (n × m)."""
-    likeness = np.asarray((text @ other_text.T).toarray(), dtype=np.float64)
-    likeness += FACT_SHARE * features.facts @ other.facts.T
-    likeness += CUE_SHARE * features.cues @ other.cues.T
-    return likeness
 
 
 def near_duplicates(features: Features, threshold: float = 0.95) -> np.ndarray[Any, np.dtype[np.int32]]:

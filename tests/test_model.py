@@ -101,6 +101,15 @@ def test_training_twice_gives_the_same_model_bit_for_bit() -> None:
     assert first.settings == second.settings
 
 
+def test_settings_of_the_same_data_give_the_same_model() -> None:
+    """What an earlier training chose and learned spares the choice and changes nothing."""
+    examples = toy_examples(80, CODEBOOK)
+    first = train(examples, RULES)
+    second = train(examples, RULES, settings=first.settings)
+    assert first.cause.text.tobytes() == second.cause.text.tobytes()
+    assert first.settings == second.settings
+
+
 def test_the_prior_decides_with_few_labels_and_the_data_with_many() -> None:
     """A wrong prior is overruled by evidence, not by a switch."""
     wrong = np.array([[2.0, -2.0]])
