@@ -66,7 +66,7 @@ class Choice:
     penalty: float = 1.0
     trust: float = 1.0
     temperature: float = 1.0
-    shares: tuple[float, ...] | None = None
+    shares: list[float] | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -217,7 +217,7 @@ def _fit(rows: Rows, examples: Examples, task: Task, known: Choice | None, seed:
     text, facts, cues = np.split(weights, [texts, texts + len(FACTS)])
     cues = cues + choice.trust * task.cues / choice.temperature
     head = Head(text.astype(np.float32), facts, cues, fitted.intercept_ / choice.temperature)
-    return head, replace(choice, shares=tuple(space.shares.tolist()))
+    return head, replace(choice, shares=space.shares.tolist())
 
 
 def _choose(rows: Rows, labels: Any, prior: Floats, groups: Any, seed: int) -> Choice:

@@ -75,7 +75,7 @@ def test_shares_that_are_given_are_kept() -> None:
     """With the shares of an earlier fit the space is the same, bit for bit."""
     rows, labels = random_rows(3)
     first = Space.fit(rows, labels, SEED)
-    second = Space.fit(rows, labels, SEED, tuple(first.shares.tolist()))
+    second = Space.fit(rows, labels, SEED, first.shares.tolist())
     assert first.coordinates.tobytes() == second.coordinates.tobytes()
 
 
