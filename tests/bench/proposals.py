@@ -20,7 +20,6 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from datetime import UTC, datetime
-from functools import partial
 from itertools import accumulate
 from multiprocessing import get_context
 from pathlib import Path
@@ -165,10 +164,17 @@ def score_again(url: str) -> Figures:
 
 def command(url: str) -> Figures:
     """Run the commands whole, with the start of Python and of its libraries."""
-    words = [sys.executable, "-m", "flows.cli", "--database", url, "propose", "run"]
-    run = partial(subprocess.run, check=True, capture_output=True)
+    program = "from flows.cli import main; main()"
+    words = [sys.executable, "-c", program, "--database", url, "propose", "run"]
     label_next(url)
-    return wall("command", lambda: run(words)) | wall("command_refresh", lambda: run([*words, "--refresh"]))
+    return wall("command", lambda: told(words)) | wall("command_refresh", lambda: told([*words, "--refresh"]))
+
+
+def told(words: list[str]) -> None:
+    """Run a command that tells how many proposals it made."""
+    done = subprocess.run(words, check=True, capture_output=True, text=True)
+    if not done.stdout.startswith(f"{CANDIDATES} proposals by model"):
+        raise RuntimeError(done.stdout + done.stderr)
 
 
 def label_next(url: str) -> None:
