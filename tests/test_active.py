@@ -178,7 +178,7 @@ def test_active_labels_train_and_count_nowhere(
     with database.reading() as session:
         desk, history = Desk(session, lab.study), read_history(session)
         material = read_material(session, everything=True)
-        assert (material.groups, material.active, material.origins) == ({}, 4, ())
+        assert (material.groups, material.active, material.origins.months) == ({}, 4, Counter())
         for table in study_tables(material, lab.study, everything=True):
             said = any("every table: 4 labels" in note for note in table.notes)
             assert said is (table.name not in ("criteria", "table2"))
