@@ -30,9 +30,9 @@ FILLER = "The model reads a batch of data and prints what it found in every step
 HOSTILE = "\ud800 <script>alert(1)</script> \x1b[2J [bold]=cmd|'/c calc'!A1[/bold] {{ 7 * 7 }} %s ' or 1=1 --"
 
 
-def trained(codebook: Codebook) -> Model:
+def trained(codebook: Codebook, kinds: Sequence[str | None] = ("A", "B", "C", None)) -> Model:
     """Return a model of threads whose opening post says little, and whose answer names the cause."""
-    causes = [*"ABC", None] * 25
+    causes = [*kinds] * 25
     documents = [answered(toy_document(number, cause)) for number, cause in enumerate(causes)]
     labels = tuple(Label(True, None, cause) if cause else Label(False, "noise") for cause in causes)
     features, _ = extract(documents, Rules(codebook))
@@ -40,8 +40,9 @@ def trained(codebook: Codebook) -> Model:
 
 
 def answered(document: Document) -> Document:
-    """Return the document with its prose as the answer to a post that says little."""
-    opening, answer = Segment("prose", FILLER, 0), Segment("answer", document.segments[1].text, 1)
+    """Return the document with its prose as the answer to a post that says nothing."""
+    filler = toy_document(document.thread_id + 5_000, None).segments[1].text
+    opening, answer = Segment("prose", filler, 0), Segment("answer", document.segments[1].text, 1)
     return replace(document, segments=(Segment("title", "nan"), opening, answer))
 
 
@@ -76,12 +77,15 @@ def test_a_word_without_a_cue_that_decides_is_named_with_its_place(codebook: Cod
 
 
 def test_what_speaks_against_the_proposal_weighs_less_than_nothing() -> None:
-    """A piece in the words of another cause has a negative weight."""
+    """A piece in the words of the cause that is not proposed has a negative weight."""
     rate = "The gradient was too big and its rate as well, I believe."
     zero = "The denominator was zero; an epsilon in the denominator helps: zero plus epsilon."
-    (evidence,) = explained(trained(UNCUED), UNCUED, [thread(FILLER, f"{zero}\n{rate}")])
+    model, found = trained(UNCUED, "ABC"), thread(FILLER, f"{zero}\n{rate}")
+    _, causes = model.predict(extract([found], Rules(UNCUED))[0])
+    proposed, other = (zero, rate) if causes[0].argmax() == 0 else (rate, zero)
+    (evidence,) = explained(model, UNCUED, [found])
     weights = {piece["text"]: float(str(piece["weight"])) for piece in evidence}
-    assert weights[zero] > 0 > weights[rate]
+    assert weights[proposed] > 0 > weights[other]
 
 
 def test_before_any_label_evidence_is_what_the_cues_hit() -> None:
@@ -137,7 +141,7 @@ def test_a_piece_taken_away_changes_the_log_odds_by_its_weight() -> None:
 def test_evidence_is_bounded_ordered_and_json() -> None:
     """At most SHOWN pieces, the strongest first, none below LEAST or longer than SNIPPET."""
     body = "\n".join(f"The denominator of layer {n} is zero, so add an epsilon to it" for n in range(40))
-    found = [thread(body + "x" * 5_000), replace(toy_document(2, None), segments=())]
+    found = [thread(FILLER, body + "x" * 5_000), replace(toy_document(2, None), segments=())]
     evidence, nothing = explained(MODEL, CUED, found)
     weights = [abs(float(str(piece["weight"]))) for piece in evidence]
     assert weights == sorted(weights, reverse=True)
