@@ -9,10 +9,10 @@ from __future__ import annotations
 import hashlib
 import re
 import tomllib
-from dataclasses import dataclass, field
+from dataclasses import MISSING, dataclass, field, fields
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from db.errors import UsageError
 from pipeline.codebook import Codebook, load_codebook
@@ -53,6 +53,9 @@ class Stratum:
     source: str
     library: str
     quota: int = 100
+
+
+Row = TypeVar("Row", SourceSettings, Stratum)
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,7 +167,8 @@ def _to_study(data: dict[str, Any], path: Path, folder: Path | None = None) -> S
         _only(words, "counted", "extended", "search", where="keywords")
         _only(data.get("database", {}), "url", where="database")
         sources = {
-            name: SourceSettings(name=name, **table) for name, table in data.get("sources", {}).items()
+            name: _to_row(SourceSettings, table, f"[sources.{name}]", name=name)
+            for name, table in data.get("sources", {}).items()
         }
         study = Study(
             name=head["name"],
@@ -175,7 +179,7 @@ def _to_study(data: dict[str, Any], path: Path, folder: Path | None = None) -> S
             search_terms=_words(words, "search"),
             criteria={service: tuple(names) for service, names in data.get("criteria", {}).items()},
             sources=sources,
-            strata=tuple(Stratum(**row) for row in data.get("strata", ())),
+            strata=tuple(_to_row(Stratum, row, "[[strata]]") for row in data.get("strata", ())),
             crawl=data.get("crawl", {}),
             database_url=data.get("database", {}).get("url", "sqlite:///nanmine.db"),
             labeling=data.get("labeling", {}),
@@ -187,6 +191,19 @@ def _to_study(data: dict[str, Any], path: Path, folder: Path | None = None) -> S
     except (TypeError, ValueError) as error:
         raise StudyError(f"study {path}: {error}") from None
     return study
+
+
+def _to_row(kind: type[Row], table: dict[str, Any], where: str, **given: Any) -> Row:
+    """Return a table as a dataclass; ValueError names a key that is missing or unknown."""
+    values = table | given
+    known = {one.name: one for one in fields(kind)}
+    unknown = sorted(values.keys() - known.keys())
+    if unknown:
+        raise ValueError(f"unknown key {unknown[0]!r} in {where}")
+    for name, one in known.items():
+        if name not in values and one.default is MISSING and one.default_factory is MISSING:
+            raise ValueError(f"{name!r} is missing in {where}")
+    return kind(**values)
 
 
 def _words(table: dict[str, Any], key: str) -> tuple[str, ...]:
