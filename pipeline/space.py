@@ -21,6 +21,7 @@ from pipeline.weighting import Weighting
 LANDMARKS = 1_200  # documents that span the others where there are more
 COORDINATES = 30_000_000  # numbers at most in all coordinates together
 COMPARED = 500  # documents at most that are compared pair by pair
+DIGITS = 5  # of a likeness, which is a sum of thousands of single-precision products
 FACTS_BLOCK, CUES_BLOCK = len(BLOCKS), len(BLOCKS) + 1
 Matrix = np.ndarray[Any, np.dtype[Any]]
 
@@ -146,11 +147,14 @@ def block_shares(rows: Rows, labels: Any, seed: int) -> Floats:
 
 
 def _block_likeness(rows: Rows, block: int) -> Floats:
-    """Return the inner products within one block, centred, where the mean square length is 1."""
+    """Return the inner products within one block, centred, where the mean square length is 1.
+
+    They are rounded, so that a block that is the same everywhere says nothing.
+    """
     start, end = np.searchsorted(rows.blocks, [block, block + 1])
     own = rows.matrix[:, start:end]
     likeness = (own @ own.T).toarray().astype(np.float64)
-    return _centred(likeness / likeness.diagonal().mean())
+    return np.round(_centred(likeness / likeness.diagonal().mean()), DIGITS)
 
 
 def _centred(likeness: Floats) -> Floats:

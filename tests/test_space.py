@@ -50,6 +50,16 @@ def test_the_block_that_foretells_the_label_gets_the_share() -> None:
     assert len(shares) == len(BLOCKS) + 2
 
 
+def test_a_block_that_reads_the_same_everywhere_gets_no_share() -> None:
+    """Questions that are all worded alike tell nothing, whatever is left of them by rounding."""
+    random = np.random.default_rng(2)
+    labels = np.tile([0, 1, 2], 11)
+    told = np.hstack([np.eye(3)[labels], np.eye(33)])
+    alike = np.tile(random.random(500) / 13, (33, 1)) * (1 + 1e-7 * np.eye(3)[labels] @ [[0], [1], [2]])
+    rows = rows_of([0] * 500 + [1] * 36, np.hstack([alike, told]))
+    assert block_shares(rows, labels, SEED)[:2] == pytest.approx([0, 1])
+
+
 @pytest.mark.parametrize("documents", [1, 2, 5])
 def test_shares_are_equal_where_the_labels_say_nothing(documents: int) -> None:
     """With one class, or one document, every block that is there has the same share."""
