@@ -33,7 +33,7 @@ test: setup  ## every test that a change should not wait minutes for, in paralle
 	$(BIN)/pytest -n 2 --dist loadgroup -m "not slow"
 
 test-slow: setup  ## the slow ones: real data where it lies beside the clone, a browser, a database server
-	$(BIN)/pytest -n 2 --dist loadgroup -m slow
+	$(BIN)/pytest -n 2 --dist loadgroup --timeout 600 -m slow
 
 test-all: test test-slow
 
