@@ -32,6 +32,9 @@ FACTS = (
 )
 
 
+REFERENCE = select(Thread.id, Thread.url, Thread.content_sha256, Thread.repository).order_by(Thread.id)
+
+
 @dataclass(frozen=True, slots=True)
 class Document:
     """A thread as the models read it; `facts` are numbers from 0 to 1, in the order of FACTS.
@@ -73,16 +76,23 @@ def to_document(thread: Thread, study: Study) -> Document:
     )
 
 
-def references(session: Session, study: Study, thread_ids: Sequence[int] | None = None) -> list[Reference]:
-    """Return the threads named, or else all to propose for: those with a keyword, if the study has any."""
-    query = select(Thread.id, Thread.url, Thread.content_sha256, Thread.repository).order_by(Thread.id)
-    if thread_ids is not None:
-        named = set(thread_ids)
-        return [one for one in _to_references(session.execute(query)) if one.thread_id in named]
+def references(session: Session, study: Study) -> list[Reference]:
+    """Return all threads to propose for: those with a keyword, if the study has any."""
+    query = REFERENCE
     if study.keywords.counted:
         with_keyword = select(KeywordMatch.thread_id).where(KeywordMatch.extended.is_(False))
         query = query.where(Thread.id.in_(with_keyword))
     return _to_references(session.execute(query))
+
+
+def references_of(session: Session, thread_ids: Sequence[int]) -> list[Reference]:
+    """Return the threads named, which are sorted by number."""
+    batches = (thread_ids[start : start + BATCH] for start in range(0, len(thread_ids), BATCH))
+    return [
+        found
+        for ids in batches
+        for found in _to_references(session.execute(REFERENCE.where(Thread.id.in_(ids))))
+    ]
 
 
 def _to_references(rows: Iterable[Any]) -> list[Reference]:

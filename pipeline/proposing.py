@@ -17,7 +17,7 @@ from db.engine import Database
 from db.errors import NothingToDo
 from db.proposals import drop_proposals, keep_figures, keep_model, newest_model, replace_proposals
 from db.records import Label
-from pipeline.dataset import Reference, labels_of, references
+from pipeline.dataset import Reference, labels_of, references, references_of
 from pipeline.errors import InputError
 from pipeline.feature_cache import FeatureCache
 from pipeline.features import FEATURES_VERSION
@@ -66,7 +66,7 @@ def read_labelled(
     """
     with database.reading() as session:
         labels = labels_of(session)
-        found = references(session, study, sorted(labels))
+        found = references_of(session, sorted(labels))
     if not found:
         raise NothingToDo(
             "there is no final label to learn from; label threads, or: nanmine label import FILE"
