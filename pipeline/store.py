@@ -15,11 +15,12 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import delete, insert, select, tuple_, update
+from sqlalchemy import delete, exists, insert, select, tuple_, update
 from sqlalchemy.orm import Session
 
 from db.crawls import ListedUrl, Memory, Provenance
 from db.engine import Database
+from db.labels import LabelEvent
 from db.search import index_threads, unindex_threads
 from db.summaries import rebuild_summaries
 from db.threads import Criterion, KeywordMatch, Post, Thread, ThreadStratum
@@ -119,7 +120,10 @@ def to_record(row: Thread) -> ThreadRecord:
 
 
 def rename_repository(session: Session, source: str, old: str, new: str) -> None:
-    """Give the threads of a renamed repository its new name; those that are stored under it already stay."""
+    """Give the threads of a renamed repository its new name; those that are stored under it already stay.
+
+    A thread that has labels keeps the address that they name, which the service forwards.
+    """
     taken = set(
         session.scalars(select(Thread.external_id).where(Thread.source == source, Thread.repository == new))
     )
@@ -127,8 +131,14 @@ def rename_repository(session: Session, source: str, old: str, new: str) -> None
         external_id = f"{new}#{thread.external_id.rpartition('#')[2]}"
         if external_id not in taken:
             thread.external_id, thread.repository = external_id, new
-            thread.url = thread.url.replace(f"/{old}/", f"/{new}/", 1)
+            thread.url = _address(session, thread.id, thread.url.replace(f"/{old}/", f"/{new}/", 1))
     session.flush()
+
+
+def _address(session: Session, id_: int, url: str) -> str:
+    """Return the URL of a stored thread from now on: the one that labels name, or else the one given."""
+    named = exists().where(LabelEvent.thread_url == Thread.url)
+    return session.scalar(select(Thread.url).where(Thread.id == id_, named)) or url
 
 
 def author_key(session: Session) -> bytes:
@@ -237,7 +247,7 @@ def _change(
         found = derive(study, thread)
         session.execute(delete(Criterion).where(Criterion.thread_id == id_))
         session.execute(delete(ThreadStratum).where(ThreadStratum.thread_id == id_))
-        row["candidate"] = found.candidate
+        row |= {"candidate": found.candidate, "url": _address(session, id_, thread.url)}
         _add_parts(session, [(id_, thread, found)])
         add_listed_strata(session, id_)
     else:

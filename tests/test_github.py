@@ -17,6 +17,9 @@ from sqlalchemy import text
 from db.crawls import Crawl
 from db.engine import Database, open_database
 from db.errors import StoppedEarly
+from db.labels import final_labels, import_final_labels
+from db.records import Label
+from db.threads import Thread
 from pipeline.crawl import CrawlReport, crawl_source, work_off
 from pipeline.errors import QuotaExhausted, Refused, Unauthorized
 from pipeline.frontier import add_entries
@@ -322,6 +325,27 @@ def test_a_renamed_repository_keeps_its_threads(make_lab: MakeLab, database: Dat
     urls = rows(database, "select url from thread where repository = 'acme/new-nets'")
     assert urls == [("https://github.com/acme/new-nets/issues/1",)]
     assert lab.crawl(database).requests <= 2
+
+
+def test_a_labelled_thread_keeps_its_label_when_its_repository_is_renamed(
+    make_lab: MakeLab, database: Database
+) -> None:
+    """A label names its thread by URL, so the thread keeps that URL through this crawl and later ones."""
+    lab = make_lab()
+    lab.crawl(database)
+    url, id_ = rows(database, "select url, id from thread where repository = 'acme/nets'")[0]
+    with database.writing() as session:
+        import_final_labels(session, [(session.get_one(Thread, id_), Label(False, "not-a-bug"))])
+    lab.service.store.rename("acme/nets", "acme/new-nets")
+    for _ in range(2):
+        lab.clock.sleep(7200)
+        lab.service.store.edit("acme/new-nets", 1, lab.clock.now() - timedelta(minutes=30), title="INF now")
+        lab.crawl(database)
+        assert rows(database, "select url, repository from thread where title = 'INF now'") == [
+            (url, "acme/new-nets")
+        ]
+        with database.reading() as session:
+            assert [final.thread_id for final in final_labels(session)] == [id_]
 
 
 def test_what_changed_is_noticed_without_a_token(make_lab: MakeLab, database: Database) -> None:
