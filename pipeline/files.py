@@ -14,19 +14,29 @@ from db.errors import NanmineError
 def whole_file(path: Path) -> Iterator[BinaryIO]:
     """Open a file that takes the place of `path` when all is written; a device or pipe is written itself.
 
-    Raises NanmineError, which names `path`, where it cannot be written: what was there before stays.
+    A link stays, and what it leads to is replaced. Raises NanmineError, which names `path`, where it
+    cannot be written: what was there before stays.
     """
-    is_file = path.is_file() or not path.exists()
-    partial = path.with_name(f".{path.name}.partial") if is_file else path
     try:
-        with partial.open("wb") as stream:
-            yield stream
-        if is_file:
-            partial.replace(path)
+        if path.exists() and not path.is_file():
+            with path.open("wb") as stream:
+                yield stream
+        else:
+            with _replacing(path.resolve()) as stream:
+                yield stream
     except OSError as error:
         raise NanmineError(f"{path}: cannot be written: {error.strerror or error}") from error
-    finally:
-        if is_file:
+
+
+@contextmanager
+def _replacing(path: Path) -> Iterator[BinaryIO]:
+    partial = path.with_name(f".{path.name}.partial")
+    with partial.open("wb") as stream:
+        try:
+            yield stream
+            stream.close()
+            partial.replace(path)
+        finally:
             partial.unlink(missing_ok=True)
 
 

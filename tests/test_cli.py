@@ -109,6 +109,27 @@ def test_a_file_is_written_whole_or_not_at_all(tmp_path: Path) -> None:
     assert [(found.name, found.read_text()) for found in tmp_path.iterdir()] == [("out.json", "before")]
 
 
+@pytest.mark.parametrize("name", ["file/below", "n" * 300, "n" * 250, "none/there"])
+def test_a_path_where_no_file_can_be_is_named(tmp_path: Path, name: str) -> None:
+    """Below a file, in no folder, or with a name too long: the error is one line that says which."""
+    (tmp_path / "file").touch()
+    with pytest.raises(NanmineError, match="cannot be written"):
+        write_whole(tmp_path / name, "text")
+    assert [found.name for found in tmp_path.iterdir()] == ["file"]
+
+
+@pytest.mark.parametrize("before", ["before", None])
+def test_a_link_stays_and_what_it_leads_to_is_written(tmp_path: Path, before: str | None) -> None:
+    """Whoever links a file elsewhere, /dev/stdout to a file too, keeps the link."""
+    link, target = tmp_path / "link", tmp_path / "target"
+    link.symlink_to(target.name)
+    if before is not None:
+        target.write_text(before)
+    write_whole(link, "after")
+    assert link.is_symlink() and target.read_text() == "after"
+    assert sorted(tmp_path.iterdir()) == [link, target]
+
+
 def test_a_device_is_written_itself() -> None:
     """`--out /dev/null` (or a pipe) is no file to put another in the place of."""
     write_whole(Path(os.devnull), "gone")
