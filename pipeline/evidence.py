@@ -76,15 +76,12 @@ class Explainer:
     def evidence(
         self, sheet: Sheet, weighed: Weighed, traces: Traces, causes: Floats
     ) -> list[list[dict[str, Any]]]:
-        """Return [{text, weight, position}] for each document of a sheet, the strongest first.
+        """Return [{text, weight, position}] for each document, the strongest first, equals as they stand.
 
         `causes` are the probabilities of the causes (n × causes) that the sheet was given.
         """
         weights = self.weights(sheet, weighed, traces, causes.argmax(axis=1))
-        size = np.abs(weights)
-        strong = np.argpartition(-size, min(SHOWN, size.shape[1] - 1), axis=1)[:, :SHOWN]
-        order = np.argsort(-np.take_along_axis(size, strong, axis=1), axis=1, kind="stable")
-        strong = np.take_along_axis(strong, order, axis=1)
+        strong = np.argsort(-np.abs(weights), axis=1, kind="stable")[:, :SHOWN]
         found = np.take_along_axis(weights, strong, axis=1)
         rows = zip(traces.packed, strong.tolist(), found.tolist(), strict=True)
         return [_shown(packed, zip(numbers, own, strict=True)) for packed, numbers, own in rows]

@@ -96,6 +96,16 @@ def test_before_any_label_evidence_is_what_the_cues_hit() -> None:
     assert evidence == [{"text": "Try to clip it, I would say so.", "weight": 3.0, "position": 1}]
 
 
+def test_pieces_that_weigh_the_same_come_as_they_stand() -> None:
+    """Which of them are shown, and in what order, is the same on every machine."""
+    words = [f"word{n}" for n in range(2 * SHOWN)]
+    cues = [f"[[cues]]\nfor = 'B'\nweight = 1\npatterns = ['\\b{word}\\b', '']\n" for word in words]
+    codebook = toy_codebook("".join(cues))
+    sentences = [f"A sentence of this thread says {word} and no more." for word in words]
+    (evidence,) = explained(rules_model(Rules(codebook)), codebook, [thread(" ".join(sentences))])
+    assert [piece["text"] for piece in evidence] == sentences[:SHOWN]
+
+
 LINES = st.lists(
     st.lists(
         st.sampled_from("denominator zero clip gradient driver nan loss model epsilon".split()), max_size=9
