@@ -52,7 +52,7 @@ class CachedFeatures(Base):
 
 
 class ProposalModel(Base):
-    """A model: its name, the digest of its file (none for the cues alone), its card.
+    """A model: its name, the digest of its file (none for the cues alone), its card, when it was last made.
 
     The card is the file's, with the cross-validated `figures` once they were measured on its labels.
     """
@@ -88,6 +88,13 @@ class Proposal(Base):
     causes: Mapped[list[Any]] = mapped_column(JSON)
     fix_patterns: Mapped[list[Any]] = mapped_column(JSON)
     evidence: Mapped[list[Any]] = mapped_column(JSON)
+
+
+TRAINED = (  # the models with a file, the newest first
+    select(ProposalModel)
+    .where(ProposalModel.digest.is_not(None))
+    .order_by(ProposalModel.made_at.desc(), ProposalModel.id.desc())
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,17 +145,17 @@ def proposal_records(session: Session) -> Iterator[dict[str, Any]]:
 
 
 def keep_model(session: Session, row: dict[str, Any]) -> int:
-    """Remember a model (the columns of ProposalModel) and return its id; a known name keeps its row."""
-    known = session.scalar(select(ProposalModel.id).where(ProposalModel.name == row["name"]))
+    """Remember a model (the columns of ProposalModel) and return its id; a known one was made once more."""
+    known = session.scalars(select(ProposalModel).where(ProposalModel.name == row["name"])).first()
     if known is not None:
-        return known
+        known.made_at = row["made_at"]
+        return known.id
     return session.execute(insert(ProposalModel).values(row).returning(ProposalModel.id)).scalar_one()
 
 
 def newest_model(session: Session) -> ProposalModel | None:
     """Return the model that was trained last, or None."""
-    query = select(ProposalModel).where(ProposalModel.digest.is_not(None))
-    return session.scalars(query.order_by(ProposalModel.id.desc()).limit(1)).first()
+    return session.scalars(TRAINED.limit(1)).first()
 
 
 def keep_figures(session: Session, data: str, codebook: str, figures: dict[str, Any]) -> str | None:
@@ -156,8 +163,7 @@ def keep_figures(session: Session, data: str, codebook: str, figures: dict[str, 
 
     Return the model's name, or None if no model was trained on just these. The model's file stays as it is.
     """
-    query = select(ProposalModel).where(ProposalModel.digest.is_not(None)).order_by(ProposalModel.id.desc())
-    for model in session.scalars(query):
+    for model in session.scalars(TRAINED):
         if (model.card.get("data"), model.card.get("codebook")) == (data, codebook):
             model.card = model.card | {"figures": figures}
             return model.name

@@ -155,6 +155,19 @@ def test_a_model_that_another_database_trained_is_refused(
         current_model(labelled, study, path)
 
 
+def test_a_model_that_is_trained_once_more_is_the_newest_again(
+    labelled: Database, study: Study, path: Path
+) -> None:
+    """Labels that are as they were give the model there was, and that proposes, not the one in between."""
+    card = train_model(labelled, study, path)
+    train_model(labelled, study, path, seed=1)
+    assert train_model(labelled, study, path)["digest"] == card["digest"]
+    assert current_model(labelled, study, path)[2] == card
+    with labelled.reading() as session:
+        newest = newest_model(session)
+        assert newest and newest.digest == card["digest"]
+
+
 def test_the_card_gets_the_figures_of_its_own_labels(labelled: Database, study: Study, path: Path) -> None:
     """Figures go onto the newest model's card in the database; the file still is what was trained."""
     train_model(labelled, study, path, seed=1)
