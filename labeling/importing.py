@@ -23,6 +23,7 @@ from labeling.people import HANDLE
 from pipeline.errors import InputError
 from pipeline.links import identify
 from pipeline.spreadsheet import original_cell
+from pipeline.text import clean
 
 COLUMNS = ("url", "valid", "reason", "root_cause", "fix_pattern", "function", "how", "annotator", "strata")
 BATCH = 500  # lines at a time
@@ -154,7 +155,7 @@ def _object(value: Any) -> dict[str, Any] | str:
     try:
         known = "text" in value and ("cats" in value or "label" in value)
         return from_doccano(value) if known else value
-    except (ValueError, TypeError, KeyError, IndexError) as error:
+    except (ValueError, TypeError, KeyError, IndexError, OverflowError) as error:
         return f"is no line that nanmine exported ({type(error).__name__}: {error})"
 
 
@@ -210,6 +211,7 @@ def _row(desk: Desk, threads: dict[str, Thread], line: dict[str, Any] | str) -> 
         raise ValueError(f"annotator {annotator!r} is no handle")
     if not isinstance(carried, Carried):
         return _Row(thread, label, annotator)
+    _text({"memo": carried.memo}, "memo")
     if annotator is None:  # a final label has no notes
         return _Row(thread, label, None, left_out=bool(carried.memo) + len(carried.evidence))
     return _Row(thread, label, annotator, *carried.notes(thread))
@@ -227,6 +229,6 @@ def _text(line: dict[str, Any], name: str) -> str | None:
     value = line.get(name)
     if value is None or value == "":
         return None
-    if not isinstance(value, str) or "\x00" in value:
+    if not isinstance(value, str) or clean(value) != value:
         raise ValueError(f"{name} is no text")
     return value

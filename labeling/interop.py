@@ -188,7 +188,7 @@ def from_label_studio(tasks: list[Any]) -> Iterator[tuple[int, dict[str, Any] | 
             for annotation in task["annotations"]:
                 if not annotation.get("was_cancelled"):
                     yield number, _from_annotation(task["data"], annotation)
-        except (KeyError, TypeError, AttributeError, IndexError, ValueError) as error:
+        except (KeyError, TypeError, AttributeError, IndexError, ValueError, OverflowError) as error:
             yield number, f"is no task that nanmine exported ({type(error).__name__}: {error})"
 
 

@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -364,6 +365,45 @@ def test_memos_and_evidence_come_back(
         assert votes["eve"].payload == payload | {"memo": "once more"}
     (tmp_path / "moved").write_text(text.replace("first nan", "First nan").replace("ada", "max"))
     assert "left out: 2 memos or passages" in command("label", "import", "moved")[2]
+
+
+DOCCANO = {"text": "nan", "cats": ["IR"], "url": "https://github.com/o/r/issues/0", "annotator": "ada"}
+STUDIO = {"data": {"text": "nan", "item_id": DOCCANO["url"]}}
+
+
+def result(name: str, kind: str, **value: Any) -> dict[str, Any]:
+    """Return one result of a Label Studio annotation."""
+    return {"from_name": name, "type": kind, "value": value}
+
+
+CHOSEN = [result("validity", "choices", choices=["valid"]), result("cause", "choices", choices=["IR"])]
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (
+            {"url": DOCCANO["url"], "valid": True, "root_cause": "IR", "function": "\ud800"},
+            "function is no text",
+        ),
+        (DOCCANO | {"memo": "\ud800"}, "memo is no text"),
+        (DOCCANO | {"entities": [[float("inf"), 3, "evidence"]]}, "OverflowError"),
+        ([*CHOSEN, result("memo", "textarea", text=[5])], "memo is no text"),
+        ([*CHOSEN, result("span", "labels", start=float("inf"), end=3)], "OverflowError"),
+    ],
+)
+def test_what_no_database_can_hold_is_a_line_skipped(
+    command: Run, database: Database, tmp_path: Path, content: Any, said: str
+) -> None:
+    """Half a character, a number as memo or a passage without end stop no import."""
+    put(database, ["nan"])
+    if isinstance(content, list):
+        content = [STUDIO | {"annotations": [{"completed_by": 1, "result": content}]}]
+    (tmp_path / "labels").write_text(json.dumps(content))
+    code, _, error = command("label", "import", "labels")
+    assert code == 1 and "skipped labels:1: " in error and said in error
+    with database.reading() as session:
+        assert read_history(session).events == []
 
 
 @pytest.mark.parametrize(
