@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from functools import lru_cache
 
 WORDS = {"word": re.compile(r"(?u)\b\w\w+\b"), "tags": re.compile(r"\S+")}
+KEPT = 40  # characters of the longest word whose n-grams are kept in memory
 Parts = Iterable[tuple[str, int]]  # texts in order, each with the number of its piece
 
 
@@ -27,15 +28,21 @@ def tokens_of(analyzer: str, ngrams: tuple[int, int], parts: Parts) -> tuple[lis
 
 
 def _characters(text: str, least: int, most: int) -> list[str]:
-    return [gram for word in text.split() for gram in _grams(word, least, most)]
+    return [
+        gram
+        for word in text.split()
+        for gram in (_kept_grams if len(word) <= KEPT else _grams)(word, least, most)
+    ]
 
 
-@lru_cache(2**15)
 def _grams(word: str, least: int, most: int) -> tuple[str, ...]:
     """Return the character n-grams of one word with a space on each side; a short word is one itself."""
     padded = f" {word} "
     sizes = range(least, max(least, min(most, len(padded))) + 1)
     return tuple(padded[start : start + n] for n in sizes for start in range(max(1, len(padded) - n + 1)))
+
+
+_kept_grams = lru_cache(2**15)(_grams)
 
 
 def _joined(words: list[str], pieces: list[int], ngrams: tuple[int, int]) -> tuple[list[str], list[int]]:

@@ -9,12 +9,12 @@ from hypothesis import strategies as st
 from scipy.sparse import hstack
 from sklearn.feature_extraction.text import HashingVectorizer
 
+from pipeline import tokens
 from pipeline.channels import CHANNELS, Segment
 from pipeline.dataset import FACTS, Document
 from pipeline.features import BLOCKS, HEAD, NOWHERE, WIDTH, Block, extract
 from pipeline.pieces import pieces_of
 from pipeline.rules import Rules
-from pipeline.tokens import tokens_of
 from tests.model_documents import toy_codebook
 
 RULES = Rules(toy_codebook("[[cues]]\nfor = 'B'\nweight = 3\npatterns = ['clip', '']\n"))
@@ -106,11 +106,20 @@ def test_a_window_belongs_to_the_piece_that_it_repeats() -> None:
 @pytest.mark.parametrize("analyzer", ["word", "char_wb"])
 def test_a_token_belongs_to_the_piece_it_begins_in(analyzer: str) -> None:
     """A pair of words over the end of a piece counts for the first word's."""
-    tokens, pieces = tokens_of(analyzer, (1, 2), [("One two", 4), ("three", 7)])
-    told = dict(zip(tokens, pieces, strict=True))
+    found, pieces = tokens.tokens_of(analyzer, (1, 2), [("One two", 4), ("three", 7)])
+    told = dict(zip(found, pieces, strict=True))
     if analyzer == "word":
         assert told == {"one": 4, "two": 4, "three": 7, "one two": 4, "two three": 4}
     else:
         assert told["tw"] == 4
         assert told["th"] == 7
-        assert len(tokens) == len(pieces)
+        assert len(found) == len(pieces)
+
+
+def test_the_n_grams_of_a_long_word_are_not_kept() -> None:
+    """Those of base64 in one line would fill the memory; they are what scikit-learn gives all the same."""
+    word = "QUJDREVG" * 20
+    before = tokens._kept_grams.cache_info().currsize
+    analyze = HashingVectorizer(analyzer="char_wb", ngram_range=(3, 5)).build_analyzer()
+    assert tokens.tokens_of("char_wb", (3, 5), [(word, 0)])[0] == analyze(word)
+    assert tokens._kept_grams.cache_info().currsize == before
