@@ -4,14 +4,21 @@ Writes the posts as JSON Lines and the labels as CSV, and imports both as a pers
 default model is trained on the `train` side of each of the five published splits, and cross-validated
 (5 folds, repeated) beside the cues alone and a plain model.
 
-Nothing is chosen on a test side. Shares of the blocks, leanings of the columns, penalty, trust in the
-cues and temperature are learned within each training set; what is fixed (the blocks, the grids) is the
-same for every study. How they are learned was decided on two made-up tasks (tags of other Stack Overflow
-posts), on the labels of the default study, and with a look at 138 of the 277 posts that no published
-split tests on; those 138 are among the posts of the cross-validation.
+The codebook's cues were written and tuned by cross-validation on the 277 posts that are `test` in no
+published split: their texts and labels were read, those of the other 323 were not. So the published
+splits are clean: no test post was read. A repeated cross-validation over all 600 posts is flattered where
+it scores the 277, so each figure is printed twice: scored on all posts, and on the 323 unread ones alone
+(the folds are the same, over all 600). The unread posts are the easier ones, as the plain model shows, which
+has no cues: compare a figure on them with the plain model's, not with a figure over all posts.
 
-The codebook's cues were written from the names of the types, the published taxonomy of faults and general
-knowledge of such posts, without seeing a post of the benchmark or a figure, and have not been changed since.
+Earlier cues, written without reading any post, were measured once more beside these. On the unread posts
+and the published splits the trained model does no better with these cues, the cues alone do much better.
+What the trained model gains over all 600 posts, it gains on posts that the cues' author read.
+
+Shares of the blocks, leanings of the columns, penalty, trust in the cues and temperature are learned within
+each training set; what is fixed (the blocks, the grids) is the same for every study, and was decided on two
+made-up tasks (tags of other Stack Overflow posts), on the labels of the default study, and with a look at
+138 of the 277.
 """
 
 from __future__ import annotations
@@ -62,9 +69,13 @@ def main(source: Path, repeats: int) -> None:
     scored = cross_validate(
         labelled.examples, study.codebook, repeats=repeats, methods=methods, progress=_say
     )
+    unread = np.array(["test" in (by_url[one.url][split] for split in SPLITS) for one in labelled.references])
     for name in methods:
-        values = [f1_score(truth, one.argmax(axis=1), average="macro") for one in scored[name].causes]
-        _say(f"{repeats} x 5 folds, {name}: macro-F1 {np.mean(values):.4f} (sd {np.std(values):.4f})")
+        guesses = [one.argmax(axis=1) for one in scored[name].causes]
+        for who, posts in (("all", np.full(len(truth), True)), ("unread", unread)):
+            values = [f1_score(truth[posts], one[posts], average="macro") for one in guesses]
+            spread = f"{np.mean(values):.4f} (sd {np.std(values):.4f})"
+            _say(f"{repeats} x 5 folds, {name}, on the {posts.sum()} {who} posts: macro-F1 {spread}")
 
 
 def _import(rows: list[dict[str, str]], study: Study, folder: Path) -> Any:
