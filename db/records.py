@@ -1,8 +1,10 @@
-"""The values of labeling that cross layers: one label, and the final label of a thread."""
+"""The values of labeling that cross layers: one label, one event, and the final label of a thread."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from datetime import datetime
+from typing import Any
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,6 +19,45 @@ class Label:
     root_cause: str | None = None
     fix_pattern: str | None = None
     function: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """One row of the event table as a value."""
+
+    id: int
+    uid: str
+    origin: str
+    sequence: int
+    kind: str
+    thread_id: int | None
+    thread_url: str | None
+    annotator: str | None
+    phase: str | None
+    verdict: str | None
+    reason: str | None
+    root_cause: str | None
+    fix_pattern: str | None
+    function: str | None
+    codebook: str | None
+    content_sha256: str | None
+    supersedes: str | None
+    payload: dict[str, Any]
+    simulated: bool
+    at: datetime
+    previous_hash: str
+    hash: str
+
+    @property
+    def label(self) -> Label | None:
+        """The label the event gives, or None where its verdict is no label."""
+        if self.verdict not in ("valid", "invalid"):
+            return None
+        return Label(self.verdict == "valid", self.reason, self.root_cause, self.fix_pattern, self.function)
+
+    def row(self) -> dict[str, Any]:
+        """Return the columns by name."""
+        return {column.name: getattr(self, column.name) for column in fields(self)}
 
 
 @dataclass(frozen=True, slots=True)

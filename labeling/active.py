@@ -10,8 +10,9 @@ import math
 from collections.abc import Iterable, Sequence
 
 from db.errors import NothingToDo
-from db.label_states import ACTIVE, Event
 from db.proposals import StoredProposal, latest_proposals
+from db.records import Event
+from db.thread_history import ACTIVE
 from db.threads import Thread
 from labeling.desk import Desk
 from labeling.drawing import POOL, last_position, pilot_threads, pool

@@ -18,8 +18,9 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from db.errors import RefusedByProtocol
-from db.label_states import Event, History
-from db.labels import broken_links, digest_of, insert_event, origin_of, read_events
+from db.history import History
+from db.label_events import broken_links, digest_of, insert_event, origin_of, read_events
+from db.records import Event
 from db.threads import Thread
 from pipeline.errors import InputError
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from db.errors import NothingToDo, RefusedByProtocol, UsageError
-from db.label_states import Event, ThreadHistory
-from db.records import Label
+from db.records import Event, Label
+from db.thread_history import ThreadHistory
 from db.threads import Thread
 from labeling.desk import Desk
 from labeling.queue import is_stratum_closed

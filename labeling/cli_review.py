@@ -9,8 +9,7 @@ from typing import Any
 import click
 
 from db.errors import UsageError
-from db.label_states import Event
-from db.records import Label
+from db.records import Event, Label
 from db.threads import Thread
 from labeling.adjudicating import DIFFICULTIES, adjudicate, next_dispute, sides
 from labeling.checking import check, next_check

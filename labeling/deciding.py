@@ -10,8 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from db.errors import NothingToDo, RefusedByProtocol, UsageError
-from db.label_states import Event
-from db.records import Label
+from db.records import Event, Label
 from db.threads import Thread
 from labeling.desk import Desk
 from pipeline.text import TEXT_VERSION, to_text

@@ -12,9 +12,11 @@ from sqlalchemy.orm import Session
 
 from db.engine import Database
 from db.errors import NothingToDo, RefusedByProtocol, UsageError
-from db.label_states import Event, History, Person, ThreadHistory
-from db.labels import append_event, read_history
-from db.records import Label
+from db.history import History
+from db.label_events import append_event, read_history
+from db.label_fold import Person
+from db.records import Event, Label
+from db.thread_history import ThreadHistory
 from db.threads import Thread, ThreadStratum
 from labeling.codebooks import codebook_digest
 from labeling.protocol import Protocol, protocol_of

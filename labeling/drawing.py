@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from sqlalchemy import select
 
 from db.errors import NothingToDo
-from db.label_states import Event
+from db.records import Event
 from db.threads import Thread, ThreadStratum
 from labeling.desk import Desk
 

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
-from db.labels import final_labels
+from db.final_labels import final_labels
 from labeling.desk import Desk
 from pipeline.spreadsheet import safe_cell
 

@@ -13,7 +13,7 @@ from typing import Any
 
 from sqlalchemy import select, tuple_
 
-from db.labels import import_final_labels
+from db.final_labels import import_final_labels
 from db.records import Label
 from db.threads import Thread
 from labeling.deciding import NO_NOTES, Notes, notes_payload

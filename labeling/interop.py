@@ -12,8 +12,7 @@ from dataclasses import asdict, dataclass
 from itertools import accumulate
 from typing import Any
 
-from db.label_states import Event
-from db.records import Label
+from db.records import Event, Label
 from db.threads import Thread
 from labeling.deciding import Notes, Span
 from labeling.desk import Desk

@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 
 from db.errors import NothingToDo, UsageError
-from db.label_states import Event
+from db.records import Event
 from labeling.desk import Desk
 
 ROLES = ("annotator", "adjudicator", "lead")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from db.errors import NothingToDo
-from db.label_states import ThreadHistory
+from db.thread_history import ThreadHistory
 from db.threads import Thread
 from labeling.desk import Desk
 from labeling.drawing import draw_stratum, is_batch_closed, pilot_threads, pool

@@ -9,8 +9,8 @@ from __future__ import annotations
 from typing import Any
 
 from db.errors import RefusedByProtocol
-from db.label_states import ACTIVE, Event
-from db.records import Label
+from db.records import Event, Label
+from db.thread_history import ACTIVE
 from db.threads import Thread
 from labeling.desk import Desk
 from pipeline.text import to_text

@@ -9,7 +9,7 @@ from typing import Any
 from sqlalchemy import select
 
 from db.errors import NothingToDo, RefusedByProtocol, UsageError
-from db.label_states import Event
+from db.records import Event
 from db.threads import Thread
 from labeling.codebooks import CodebookDiff, codebook_diff, codebook_digest
 from labeling.deciding import NO_NOTES, park

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from db.label_states import Event
-from db.labels import broken_links
+from db.label_events import broken_links
+from db.records import Event
 from labeling.bundle import forks_of
 from labeling.desk import Desk
 from pipeline.codebook import Codebook, to_codebook

@@ -17,7 +17,7 @@ from typing import Any
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from db.labels import each_final_label, read_acts
+from db.final_labels import each_final_label, read_acts
 from db.proposals import newest_model
 from db.threads import Criterion, Thread
 from pipeline import bundle_texts as texts

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 from sqlalchemy.orm import Session
 
-from db.label_states import History
-from db.labels import read_acts
+from db.final_labels import read_acts
+from db.history import History
 from pipeline.reliability import Agreement, agreement_of, checks_of, phases_of
 from pipeline.study import Study
 

@@ -10,7 +10,7 @@ from typing import Any
 from sqlalchemy import select
 from sqlalchemy.orm import Session, selectinload
 
-from db.labels import final_labels
+from db.final_labels import final_labels
 from db.records import FinalLabel
 from db.threads import KeywordMatch, Thread
 from pipeline.channels import PostText, Segment, segments_of

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import db.crawls
-import db.labels
+import db.label_events
 import db.proposals
 import db.summaries
 import db.threads  # noqa: F401  (registers the tables)

@@ -9,9 +9,9 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session, selectinload
 
 from db.errors import RefusedByProtocol
-from db.label_states import Event
-from db.labels import each_event, each_final_label, read_acts
-from db.records import FinalLabel
+from db.final_labels import each_final_label, read_acts
+from db.label_events import each_event
+from db.records import Event, FinalLabel
 from db.threads import KeywordMatch, Post, Thread
 from pipeline.fields import Field, fields_of
 from pipeline.material import read_groups

@@ -12,7 +12,8 @@ from typing import NamedTuple
 from sqlalchemy import select, text
 from sqlalchemy.orm import Session
 
-from db.labels import ACTS, LabelEvent, count_final_labels, each_final_label, read_acts
+from db.final_labels import count_final_labels, each_final_label, read_acts
+from db.label_events import ACTS, LabelEvent
 from db.records import FinalLabel, Label
 from db.summaries import Seen, count_threads
 from db.threads import Thread

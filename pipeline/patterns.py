@@ -19,7 +19,7 @@ from pathlib import Path
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from db.labels import each_final_label
+from db.final_labels import each_final_label
 from db.records import FinalLabel
 from db.threads import Post, Thread
 from pipeline.material import batches_of_causes

@@ -12,7 +12,8 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from db.crawls import Crawl, CrawlRun, RawPayload
-from db.labels import LabelEvent, each_final_label
+from db.final_labels import each_final_label
+from db.label_events import LabelEvent
 from db.threads import Thread
 from pipeline.export import time_text
 from pipeline.study import Study

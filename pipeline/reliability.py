@@ -14,8 +14,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from db.errors import NothingToDo, UsageError
-from db.label_states import Event, History, ThreadHistory
-from db.records import Label
+from db.history import History
+from db.records import Event, Label
+from db.thread_history import ThreadHistory
 from pipeline.agreement import (
     COEFFICIENTS,
     REPLICATES,

@@ -19,7 +19,7 @@ from typing import Any
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from db.labels import each_final_label
+from db.final_labels import each_final_label
 from db.records import FinalLabel
 from db.threads import Thread
 from pipeline import figures, provenance, tables

@@ -9,9 +9,11 @@ from typing import Any
 
 from sqlalchemy.orm import Session
 
-from db.label_states import Event, History, ThreadHistory
-from db.labels import read_acts
+from db.final_labels import read_acts
+from db.history import History
 from db.proposals import newest_model
+from db.records import Event
+from db.thread_history import ThreadHistory
 from pipeline.agreement import Statistic
 from pipeline.checklist import checklist_items
 from pipeline.reliability import Agreement, agreement_of, checks_of, phases_of

@@ -20,7 +20,7 @@ from sqlalchemy.orm import Session
 
 from db.crawls import ListedUrl, Memory, Provenance
 from db.engine import Database
-from db.labels import LabelEvent
+from db.label_events import LabelEvent
 from db.search import index_threads, unindex_threads
 from db.summaries import rebuild_summaries
 from db.threads import Criterion, KeywordMatch, Post, Thread, ThreadStratum

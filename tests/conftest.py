@@ -12,7 +12,8 @@ from hypothesis import settings as hypothesis_settings
 from sqlalchemy.orm import Session
 
 from db.engine import Database, open_database
-from db.labels import append_event, import_final_labels
+from db.final_labels import import_final_labels
+from db.label_events import append_event
 from db.records import Label
 from db.threads import Thread
 from pipeline.records import PostRecord, ThreadRecord

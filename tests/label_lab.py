@@ -13,8 +13,8 @@ from sqlalchemy import select
 
 from db.engine import Database, open_database
 from db.errors import NothingToDo
-from db.label_states import History
-from db.labels import read_history
+from db.history import History
+from db.label_events import read_history
 from db.proposals import keep_model, replace_proposals
 from db.records import Label
 from db.threads import Post, Thread, ThreadStratum

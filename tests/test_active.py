@@ -17,7 +17,8 @@ from sqlalchemy.orm import Session
 
 from db.engine import Database, open_database
 from db.errors import NothingToDo, RefusedByProtocol
-from db.labels import broken_links, final_labels, import_final_labels, read_events, read_history
+from db.final_labels import final_labels, import_final_labels
+from db.label_events import broken_links, read_events, read_history
 from db.records import FinalLabel, Label
 from db.threads import Thread
 from flows.cli import run

@@ -17,7 +17,9 @@ from typing import Any
 import pytest
 from scipy.stats import binom
 
-from db.label_states import ACTIVE, Event, History, ThreadHistory
+from db.history import History
+from db.records import Event
+from db.thread_history import ACTIVE, ThreadHistory
 from labeling.drawing import draw_key
 from pipeline.statistics import clopper_pearson
 

@@ -18,7 +18,7 @@ from click.testing import CliRunner
 from sqlalchemy import func, select
 
 from db.engine import Database, open_database
-from db.labels import LabelEvent
+from db.label_events import LabelEvent
 from flows.cli import nanmine, run
 from pipeline import bundle_texts as texts
 from pipeline.bundle import SUMS, write_bundle

@@ -16,7 +16,8 @@ from sqlalchemy import select
 
 from db.engine import Database, open_database
 from db.errors import UsageError
-from db.labels import final_labels, read_history
+from db.final_labels import final_labels
+from db.label_events import read_history
 from db.threads import Thread
 from flows.commands.demo import STUDY, prepare
 from labeling.desk import Desk

@@ -17,7 +17,7 @@ from sqlalchemy import text
 from db.crawls import Crawl
 from db.engine import Database, open_database
 from db.errors import StoppedEarly
-from db.labels import final_labels, import_final_labels
+from db.final_labels import final_labels, import_final_labels
 from db.records import Label
 from db.threads import Thread
 from pipeline.crawl import CrawlReport, crawl_source, work_off

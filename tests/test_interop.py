@@ -25,7 +25,7 @@ import pytest
 from click.testing import CliRunner
 
 from db.engine import Database, open_database
-from db.labels import append_event
+from db.label_events import append_event
 from db.records import Label
 from db.threads import Thread
 from flows.cli import nanmine

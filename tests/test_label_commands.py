@@ -14,7 +14,8 @@ from typing import Any
 import pytest
 
 from db.engine import Database, open_database
-from db.labels import broken_links, final_labels, read_history
+from db.final_labels import final_labels
+from db.label_events import broken_links, read_history
 from db.records import Label
 from db.threads import Post, Thread, ThreadStratum
 from flows.cli import run
@@ -189,7 +190,7 @@ def test_labels_come_in_batches_and_the_last_of_a_thread_stands(
     command: Run, database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A file longer than a batch is one import; a URL that no database can hold is a line skipped."""
-    for module in ("db.labels", "labeling.importing"):
+    for module in ("db.final_labels", "labeling.importing"):
         monkeypatch.setattr(f"{module}.BATCH", 2)
     put(database, ["nan", "nan"])
     first, second = (f"https://github.com/o/r/issues/{number}" for number in (0, 1))

@@ -11,7 +11,8 @@ from sqlalchemy import text
 from sqlalchemy.orm import Session
 
 from db.engine import Database
-from db.labels import append_event, final_labels, import_final_labels, read_history
+from db.final_labels import final_labels, import_final_labels
+from db.label_events import append_event, read_history
 from db.records import FinalLabel, Label
 from db.threads import Thread
 from pipeline.material import read_groups

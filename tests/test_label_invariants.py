@@ -19,8 +19,9 @@ from sqlalchemy.exc import IntegrityError
 
 from db.engine import Database, open_database
 from db.errors import NanmineError, NothingToDo, RefusedByProtocol, UsageError
+from db.final_labels import final_labels
+from db.label_events import append_event, broken_links, read_events
 from db.label_states import SETTLED
-from db.labels import append_event, broken_links, final_labels, read_events
 from db.records import FinalLabel, Label
 from db.threads import Thread, ThreadStratum
 from labeling.adjudicating import adjudicate, disputes

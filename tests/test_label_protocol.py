@@ -11,8 +11,7 @@ from datetime import UTC, datetime
 import pytest
 
 from db.engine import Database
-from db.label_states import Event
-from db.records import Label
+from db.records import Event, Label
 from db.threads import Thread, ThreadStratum
 from labeling.checking import check, next_check
 from labeling.deciding import decide

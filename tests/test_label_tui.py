@@ -16,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from db.engine import Database, open_database
-from db.labels import read_history
+from db.label_events import read_history
 from db.threads import Post, Thread, ThreadStratum
 from flows.cli import run
 from labeling.active import draw_uncertain

@@ -68,7 +68,7 @@ def test_light_commands_load_neither_prefect_nor_sklearn(arguments: list[str]) -
 
 def test_the_tables_name_no_dialect_that_is_not_used() -> None:
     """Declaring the tables does not load PostgreSQL's dialect, which costs every command its time."""
-    code = "import sys, db.labels, db.proposals, db.search"
+    code = "import sys, db.final_labels, db.proposals, db.search"
     code += "; print('sqlalchemy.dialects.postgresql' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "False\n"

@@ -6,7 +6,7 @@ import pytest
 from scipy.stats import fisher_exact
 
 from db.engine import Database
-from db.labels import final_labels
+from db.final_labels import final_labels
 from pipeline.patterns import Pattern, count_patterns, features_of, p_values, pattern_table, read_features
 from pipeline.study import Study
 

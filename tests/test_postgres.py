@@ -78,7 +78,7 @@ def postgres(server: str, request: pytest.FixtureRequest) -> Iterator[Database]:
 
 def test_migrations_give_the_schema_of_the_models(postgres: Database) -> None:
     """Migrating an empty PostgreSQL database gives exactly the tables that the models describe."""
-    import db.labels
+    import db.final_labels
     import db.proposals
     import db.threads  # noqa: F401
 

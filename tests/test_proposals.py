@@ -12,7 +12,7 @@ from sqlalchemy import delete, func, select
 
 from db.engine import Database
 from db.errors import NothingToDo
-from db.labels import import_final_labels
+from db.final_labels import import_final_labels
 from db.proposals import (
     CachedFeatures,
     Proposal,

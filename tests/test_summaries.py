@@ -14,7 +14,8 @@ from sqlalchemy.orm import Session
 from db.crawls import ListedUrl
 from db.engine import Database, open_database
 from db.errors import DatabaseError
-from db.labels import append_event, import_final_labels
+from db.final_labels import import_final_labels
+from db.label_events import append_event
 from db.records import Label
 from db.summaries import ThreadSummary, count_threads, renew_summaries, wrong_summaries
 from db.threads import Criterion, Thread, ThreadStratum

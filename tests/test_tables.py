@@ -164,7 +164,7 @@ def test_a_share_is_printed_as_in_the_paper(count: int, of: int, printed: str) -
 @pytest.mark.shared
 def test_the_real_labels_add_up_to_their_own_counts(shared: Path, database: Database, study: Study) -> None:
     """Table 1 of the real labels holds all 77 valid threads with the counts that their index states."""
-    from db.labels import final_labels, import_final_labels
+    from db.final_labels import final_labels, import_final_labels
     from db.threads import Thread
     from pipeline.imports import import_files
 

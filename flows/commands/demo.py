@@ -87,7 +87,7 @@ def _holds_work(path: Path) -> bool:
     if not path.exists():
         return False
     from db.engine import open_database
-    from db.labels import read_history
+    from db.label_events import read_history
 
     database = open_database(f"sqlite:///{path}")
     try:

@@ -29,7 +29,7 @@ import numpy as np
 from sqlalchemy import insert, select
 
 from db.engine import Database, open_database
-from db.labels import import_final_labels
+from db.final_labels import import_final_labels
 from db.proposals import CachedFeatures
 from db.records import Label
 from db.threads import KeywordMatch, Thread

@@ -20,7 +20,7 @@ from typing import Any
 from sqlalchemy import insert
 
 from db.engine import open_database
-from db.labels import LabelEvent
+from db.label_events import LabelEvent
 from db.records import FinalLabel, Label
 from db.threads import Criterion, Thread, ThreadStratum
 from pipeline.export import export_records
