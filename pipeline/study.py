@@ -24,6 +24,8 @@ STUDIES = Path(__file__).parent / "studies"
 BUNDLED = "numerical-bugs"
 SERVICES = ("github", "stackexchange", "discourse")
 CRITERIA = ("closed", "replied", "accepted", "library", "keyword")
+CODE = r"[\w-]+"  # a stratum's: codes are joined by commas and spaces, and * and ? stand for no one stratum
+SPDX = r"[A-Za-z0-9][A-Za-z0-9.+-]*"
 TABLES = ("study", "keywords", "criteria", "sources", "strata", "crawl", "database", "labeling", "package")
 
 
@@ -195,6 +197,8 @@ def _to_study(data: dict[str, Any], path: Path, folder: Path | None = None) -> S
 
 def _to_row(kind: type[Row], table: dict[str, Any], where: str, **given: Any) -> Row:
     """Return a table as a dataclass; ValueError names a key that is missing or unknown."""
+    if not isinstance(table, dict):
+        raise ValueError(f"{where} is not a table")
     values = table | given
     known = {one.name: one for one in fields(kind)}
     unknown = sorted(values.keys() - known.keys())
@@ -204,6 +208,10 @@ def _to_row(kind: type[Row], table: dict[str, Any], where: str, **given: Any) ->
         if name not in values and one.default is MISSING and one.default_factory is MISSING:
             raise ValueError(f"{name!r} is missing in {where}")
     return kind(**values)
+
+
+def _is_like(pattern: str, value: Any) -> bool:
+    return isinstance(value, str) and re.fullmatch(pattern, value) is not None
 
 
 def _words(table: dict[str, Any], key: str) -> tuple[str, ...]:
@@ -219,7 +227,7 @@ def _to_package(table: dict[str, Any]) -> PackageSettings:
     creators, license_, citation = table.get("creators", []), table.get("license"), table.get("citation")
     if not isinstance(creators, list) or not all(isinstance(name, str) and name for name in creators):
         raise ValueError("[package] creators is not a list of names")
-    if license_ is not None and not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9.+-]*", str(license_)):
+    if license_ is not None and not _is_like(SPDX, license_):
         raise ValueError(f"[package] license {license_!r} is not an SPDX identifier such as CC-BY-4.0")
     if citation is not None and not isinstance(citation, str):
         raise ValueError("[package] citation is not a text")
@@ -247,6 +255,9 @@ def _check(study: Study) -> None:
             if name not in CRITERIA:
                 raise ValueError(f"[criteria] {service}: {name!r} is not one of {', '.join(CRITERIA)}")
     codes = [stratum.code for stratum in study.strata]
+    for code in codes:
+        if not _is_like(CODE, code):
+            raise ValueError(f"[[strata]] code {code!r} is not made of letters, digits, - and _")
     if len(set(codes)) < len(codes):
         raise ValueError("[[strata]] a code is given twice")
     for stratum in study.strata:

@@ -71,6 +71,10 @@ def test_another_study_starts_from_nothing(tmp_path: Path) -> None:
     assert other.codebook.cause_codes == ("A",)
 
 
+CODES = ('"T,I"', '"T I"', '"*"', '"?"', '""', "3")  # of strata: none could be told from another, or from all
+REST = 'title = "A"\nsource = "github"\nlibrary = "l"\n'
+
+
 @pytest.mark.parametrize(
     ("text", "said"),
     [
@@ -80,6 +84,10 @@ def test_another_study_starts_from_nothing(tmp_path: Path) -> None:
         ("[study]\nname = 3\n", "name and title are texts"),
         ("[sources.github]\nurl = 5\n", "is not an http address"),
         ('[[strata]]\ncode = "A"\ntitle = "A"\nsource = "github"\nlibrary = "l"\nquota = "9"\n', "quota '9'"),
+        *((f"[[strata]]\ncode = {code}\n{REST}", "is not made of letters") for code in CODES),
+        ("[strata]\ncode = 'A'\n", r"\[strata\]\] is not a table"),
+        ("[sources]\ngithub = 3\n", r"\[sources.github\] is not a table"),
+        ("[package]\nlicense = 4.0\n", "license 4.0 is not an SPDX identifier"),
         ("colour = 1\n", "unknown key 'colour'"),
         ('[[strata]]\ncode = "A"\ntitle = "A"\nsource = "github"\n', "'library' is missing in \\[\\[strata"),
         ('[sources.github]\ntopic = "t"\n', "unknown key 'topic' in \\[sources.github\\]"),
