@@ -77,15 +77,17 @@ class FeatureCache:
                 "pieces": pack(trace),
             }
 
-    def ids(self, session: Session, references: Sequence[Reference]) -> list[int]:
-        """Return where in the cache some threads are; KeyError if one is not cached."""
-        keys = [self.key(reference) for reference in references]
-        there = cached_ids(session, keys)
-        return [there[key] for key in keys]
+    def find(self, session: Session, references: Sequence[Reference]) -> dict[Reference, int]:
+        """Return where in the cache threads are, in order; one that changed as it was read is left out."""
+        keys = {reference: self.key(reference) for reference in references}
+        there = cached_ids(session, list(keys.values()))
+        return {reference: there[key] for reference, key in keys.items() if key in there}
 
     def features(self, session: Session, references: Sequence[Reference]) -> Features:
         """Return the cached features of some threads, row by row; KeyError if one is not cached."""
-        return self.sheet(cached_rows(session, self.ids(session, references), SCORED)).features()
+        there = self.find(session, references)
+        ids = [there[reference] for reference in references]
+        return self.sheet(cached_rows(session, ids, SCORED)).features()
 
     def sheet(self, rows: Sequence[tuple[bytes, ...]]) -> Sheet:
         """Return rows of the cache, of the columns SCORED, as a sheet."""

@@ -14,7 +14,6 @@ from typing import Any
 
 import numpy as np
 from scipy.sparse import csr_matrix
-from scipy.sparse import vstack as stack_rows
 
 from pipeline.channels import Segment
 from pipeline.dataset import FACTS, Document
@@ -154,12 +153,3 @@ def hashed(tokens: Sequence[str]) -> Numbers:
 
     hasher = FeatureHasher(WIDTH, input_type="string", alternate_sign=False, dtype=np.float32)
     return hasher.transform([token] for token in tokens).indices if tokens else np.zeros(0, dtype=np.int32)
-
-
-def concatenate(parts: Sequence[Features]) -> Features:
-    """Return the features of several batches as one."""
-    return Features(
-        stack_rows([part.counts for part in parts], format="csr"),
-        np.concatenate([part.facts for part in parts]),
-        np.concatenate([part.cues for part in parts]),
-    )

@@ -75,6 +75,7 @@ def read_labelled(
     cache = FeatureCache(study)
     cache.fill(database, found, progress)
     with database.reading() as session:
+        found = list(cache.find(session, found))
         features = cache.features(session, found)
     own = tuple(_known(labels[one.thread_id].label, study) for one in found)
     groups = np.array([one.group for one in found])
@@ -220,7 +221,8 @@ def propose_with(
 ) -> int:
     """Propose with a model (and its row of ProposalModel); return how many proposals it made.
 
-    Proposals are written part by part, in place of what the model proposed before.
+    Proposals are written part by part, in place of what the model proposed before. A thread whose text
+    changes on the way waits for the next run.
     """
     cache = FeatureCache(study)
     with database.reading() as session:
@@ -230,10 +232,12 @@ def propose_with(
     cache.fill(database, found, progress)
     with database.writing() as session:
         model_id = keep_model(session, row)
+    proposed: set[int] = set()
     for part in scored(database, cache, model, found, explained=True):
         rows = proposal_rows(model, cache, part)
         with database.writing() as session:
             replace_proposals(session, model_id, rows)
+        proposed |= {one.thread_id for one in part.references}
     with database.writing() as session:
-        drop_proposals(session, model_id, {one.thread_id for one in found})
-    return len(found)
+        drop_proposals(session, model_id, proposed)
+    return len(proposed)

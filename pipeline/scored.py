@@ -47,7 +47,7 @@ def scored(
 ) -> Iterator[Scored]:
     """Yield what a model says of threads that are in the cache, in the order in which they lie there.
 
-    The numbers depend on neither parts nor cores. KeyError if a thread is not cached.
+    The numbers depend on neither parts nor cores. A thread that is not cached is left out.
     """
     columns = SCORED + TRACED if explained else SCORED
     explainer = Explainer(model)
@@ -67,13 +67,13 @@ def _parts(
     database: Database, cache: FeatureCache, references: Sequence[Reference], columns: tuple[str, ...]
 ) -> Iterator[tuple[Sequence[Reference], list[tuple[bytes, ...]]]]:
     with database.reading() as session:
-        ids = cache.ids(session, references)
-    lying = sorted(zip(ids, references, strict=True), key=lambda pair: pair[0])
+        there = cache.find(session, references)
+    lying = sorted(there, key=there.__getitem__)
     for start in range(0, len(lying), PART):
         part = lying[start : start + PART]
         with database.reading() as session:
-            rows = cached_rows(session, [id_ for id_, _ in part], columns)
-        yield [reference for _, reference in part], rows
+            rows = cached_rows(session, [there[reference] for reference in part], columns)
+        yield part, rows
 
 
 def _in_order(work: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:

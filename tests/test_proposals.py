@@ -65,6 +65,26 @@ def test_before_any_label_the_cues_propose_for_every_thread_with_a_keyword(
     assert any("epsilon" in piece["text"] and piece["position"] == 1 for piece in found[0].evidence)
 
 
+def test_a_text_that_changes_while_others_are_read_waits_for_the_next_run(
+    labelled: Database, study: Study, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A crawl at the same time stops neither learning nor proposing; that thread alone is left out."""
+    monkeypatch.setattr("pipeline.feature_cache.BATCH", 1)
+
+    def crawled(_: int) -> None:
+        with labelled.writing() as session:
+            session.get_one(Thread, 20).content_sha256 = "another"
+
+    assert propose(labelled, study, path, crawled)[1] == 19
+    assert propose(labelled, study, path)[1] == 20
+    with labelled.writing() as session:
+        session.execute(delete(CachedFeatures))
+        session.get_one(Thread, 20).content_sha256 = "the former"
+    while_crawled = read_labelled(labelled, study, crawled).references
+    afterwards = read_labelled(labelled, study).references
+    assert {one.thread_id for one in afterwards} - {one.thread_id for one in while_crawled} == {20}
+
+
 def test_whoever_may_see_a_proposal_sees_its_evidence(labelled: Database, study: Study, path: Path) -> None:
     """The lines of a proposal end with the strongest pieces: their post, their weight, their text."""
     propose(labelled, study, path)
