@@ -10,8 +10,6 @@ from pipeline.settings import Settings
 from pipeline.sources import questions_of
 from pipeline.transport import Transport, Watcher
 
-MOST_REQUESTS = 15  # a source
-
 
 def examine(settings: Settings, names: Sequence[str], watcher: Watcher) -> dict[str, Any]:
     """Return, for each source, the requests spent and the answers (question, holds or None, detail)."""
