@@ -138,7 +138,15 @@ def rename_repository(session: Session, source: str, old: str, new: str) -> None
 def _address(session: Session, id_: int, url: str) -> str:
     """Return the URL of a stored thread from now on: the one that labels name, or else the one given."""
     named = exists().where(LabelEvent.thread_url == Thread.url)
-    return session.scalar(select(Thread.url).where(Thread.id == id_, named)) or url
+    return session.scalar(select(Thread.url).where(Thread.id == id_, named)) or _free_url(session, url, id_)
+
+
+def _free_url(session: Session, url: str, id_: int | None = None) -> str:
+    """Return the URL, marked where another thread has it: one with labels, from before it was renamed."""
+    others = Thread.id.is_distinct_from(id_)
+    while session.scalar(select(Thread.id).where(Thread.url == url, others)) is not None:
+        url += "#"
+    return url
 
 
 def author_key(session: Session) -> bytes:
@@ -226,6 +234,10 @@ def _add(session: Session, study: Study, fresh: list[Fresh]) -> None:
         _thread_row(thread, payload) | {"content_sha256": digest, "candidate": found.candidate}
         for (thread, payload, digest), found in zip(fresh, derived, strict=True)
     ]
+    urls = [thread.url for thread, _, _ in fresh]
+    taken = set(session.scalars(select(Thread.url).where(Thread.url.in_(urls))))
+    for row in rows:
+        row["url"] = _free_url(session, row["url"]) if row["url"] in taken else row["url"]
     session.execute(insert(Thread), rows)
     stored = _stored(session, [(thread.source, thread.external_id) for thread, _, _ in fresh])
     ids = [stored[thread.source, thread.external_id].id for thread, _, _ in fresh]

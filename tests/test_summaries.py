@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,7 @@ from sqlalchemy.orm import Session
 from db.crawls import ListedUrl
 from db.engine import Database, open_database
 from db.errors import DatabaseError
-from db.final_labels import import_final_labels
+from db.final_labels import final_labels, import_final_labels
 from db.label_events import append_event
 from db.records import Label
 from db.summaries import ThreadSummary, count_threads, renew_summaries, wrong_summaries
@@ -99,6 +100,22 @@ def test_merged_labels_are_counted_once_their_thread_is_there(
         assert Counter(read_material(session).groups) == expected
         assert wrong_summaries(session) == 0
     database.close()
+
+
+def test_a_thread_at_the_former_address_of_a_labelled_one_has_no_label(
+    labelled: Database, study: Study
+) -> None:
+    """Where a new repository takes an old name, its thread comes, changes, and is another thread."""
+    with labelled.writing() as session:
+        labels = list(final_labels(session))
+        first = session.get_one(Thread, labels[0].thread_id)
+        former = to_record(first)
+        rename_repository(session, first.source, str(first.repository), "o/renamed")
+        for record in (former, replace(former, title="changed")):
+            upsert_threads(session, study, [(record, None)], b"key")
+        found = session.query(Thread).filter_by(external_id=former.external_id).one()
+        assert (found.title, found.url, first.url) == ("changed", f"{former.url}#", former.url)
+        assert list(final_labels(session)) == labels
 
 
 def test_tampering_is_found_and_recompute_mends_it(labelled: Database, study: Study) -> None:
