@@ -71,7 +71,10 @@ def leave(error: Interrupted) -> NoReturn:
 
 @contextmanager
 def prefect_server() -> Iterator[str]:
-    """Give the URL of the Prefect server: the one of PREFECT_API_URL, or one of our own until the end."""
+    """Give the URL of the Prefect server: the one of PREFECT_API_URL, or one of our own until the end.
+
+    Ours is no member of the terminal's process group: Ctrl-C must not end it before those who ask it.
+    """
     url = os.environ.get("PREFECT_API_URL")
     if url:
         yield url
@@ -81,7 +84,9 @@ def prefect_server() -> Iterator[str]:
         port = free.getsockname()[1]
     words = [sys.executable, "-m", "prefect", "server", "start", "--host", "127.0.0.1", "--port", str(port)]
     environment = os.environ | {"PREFECT_SERVER_UI_API_URL": f"http://127.0.0.1:{port}/api"}
-    server = subprocess.Popen(words, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)  # noqa: S603
+    server = subprocess.Popen(  # noqa: S603
+        words, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, process_group=0
+    )
     try:
         _await(f"http://127.0.0.1:{port}/api/health", server)
         os.environ["PREFECT_API_URL"] = f"http://127.0.0.1:{port}/api"
