@@ -169,11 +169,15 @@ def _card(labelled: Labelled, study: Study, seed: int) -> dict[str, Any]:
 def evaluate_labels(
     database: Database, study: Study, *, repeats: int, progress: Callable[[str], None] = lambda _: None
 ) -> tuple[dict[str, Any], str | None]:
-    """Cross-validate on every final label; return the figures and whose card they now stand on, if any."""
+    """Cross-validate on every label; return the figures and whose card they now stand on, if any.
+
+    `active` of the labels are of threads that a model found hard, which the figures have to be read with.
+    """
     from pipeline.evaluate import evaluate
 
     labelled = read_labelled(database, study)
     figures = evaluate(labelled.examples, study.codebook, repeats=repeats, progress=progress)
+    figures["active"] = labelled.active
     with database.writing() as session:
         name = keep_figures(session, labelled.fingerprint, study.codebook.digest, figures)
     return figures, name

@@ -237,7 +237,9 @@ def _add(session: Session, study: Study, fresh: list[Fresh]) -> None:
     urls = [thread.url for thread, _, _ in fresh]
     taken = set(session.scalars(select(Thread.url).where(Thread.url.in_(urls))))
     for row in rows:
-        row["url"] = _free_url(session, row["url"]) if row["url"] in taken else row["url"]
+        while row["url"] in taken:
+            row["url"] = _free_url(session, f"{row['url']}#")
+        taken.add(row["url"])
     session.execute(insert(Thread), rows)
     stored = _stored(session, [(thread.source, thread.external_id) for thread, _, _ in fresh])
     ids = [stored[thread.source, thread.external_id].id for thread, _, _ in fresh]

@@ -51,6 +51,15 @@ def store(database: Database, study: Study, *threads: ThreadRecord) -> Counts:
         return upsert_threads(session, study, [(record, None) for record in threads], KEY)
 
 
+def test_threads_that_claim_one_address_are_stored_apart(database: Database, study: Study) -> None:
+    """Records with one URL and several ids lose nobody: the later ones' addresses are marked."""
+    assert store(database, study, *(thread(external_id=f"o/r#{n}") for n in (1, 2, 3))) == Counts(new=3)
+    assert store(database, study, thread(external_id="o/r#4")) == Counts(new=1)
+    with database.reading() as session:
+        urls = list(session.scalars(select(Thread.url).order_by(Thread.external_id)))
+    assert urls == [f"https://github.com/o/r/issues/1{'#' * n}" for n in range(4)]
+
+
 def test_a_thread_is_stored_with_what_the_study_makes_of_it(database: Database, study: Study) -> None:
     """Matches with their place, a verdict for each criterion, and the strata are kept."""
     assert store(database, study, thread()) == Counts(new=1)
