@@ -19,7 +19,7 @@ from db.base import Base
 class ThreadSummary(Base):
     """What is counted of a thread: source, candidacy, strata, criteria, and its label if it is imported.
 
-    `strata` are codes joined by commas, sorted; `criteria` are names, each with a + if met or a - if
+    `strata` are codes joined by commas; `criteria` are names, each with a + if met or a - if
     not. The label is the live imported one of a thread that has no other events; what people did is
     for `db.label_states` to judge.
     """
@@ -103,5 +103,5 @@ def wrong_summaries(session: Session) -> int:
 
 
 def split_codes(joined: str) -> tuple[str, ...]:
-    """Return the parts of `strata` or of `criteria`."""
-    return tuple(joined.split(",")) if joined else ()
+    """Return the parts of `strata` or of `criteria`, sorted: databases differ in what they put first."""
+    return tuple(sorted(joined.split(","))) if joined else ()
