@@ -26,7 +26,7 @@ from pipeline.features import Features, Floats
 from pipeline.logistic import PriorLogistic
 from pipeline.rules import Rules
 from pipeline.scoring import Scorer, Sheet, Weighed
-from pipeline.space import Rows, Space, sample
+from pipeline.space import Rows, Space, are_few, sample
 from pipeline.weighting import Weighting
 
 SEED = 20220731
@@ -263,7 +263,7 @@ def inner_folds(labels: Any, groups: Any, seed: int) -> list[tuple[Any, Any]]:
     if len(labels) < 4 * INNER_FOLDS or len(set(groups)) < 2 * INNER_FOLDS:
         return []
     kinds = np.unique(labels, return_counts=True)[1]
-    if len(kinds) < 2 or max(kinds) < INNER_FOLDS:
+    if max(kinds) < INNER_FOLDS or are_few(labels):
         return []
     splitter = StratifiedGroupKFold(INNER_FOLDS, shuffle=True, random_state=seed)
     return [(a, b) for a, b in quiet_split(splitter, labels, groups) if len(a) and len(b)]

@@ -20,6 +20,7 @@ from pipeline.weighting import Weighting
 
 LANDMARKS = 1_200  # documents that span the others where there are more
 COORDINATES = 30_000_000  # numbers at most in all coordinates together
+ENOUGH = 9  # labels besides the most frequent kind
 COMPARED = 500  # documents at most that are compared pair by pair
 DIGITS = 5  # of a likeness, which is a sum of thousands of single-precision products
 FACTS_BLOCK, CUES_BLOCK = len(BLOCKS), len(BLOCKS) + 1
@@ -132,7 +133,7 @@ def block_shares(rows: Rows, labels: Any, seed: int) -> Floats:
     """Return the share of each block (they add up to 1) from the likeness of each pair of documents.
 
     The shares that best foretell, by least squares, which pairs have the same label; equal shares
-    where nothing does.
+    where nothing does, or labels are few.
     """
     compared = sample(len(rows), COMPARED, seed)
     rows, labels = rows.take(compared), labels[compared]
@@ -140,10 +141,15 @@ def block_shares(rows: Rows, labels: Any, seed: int) -> Floats:
     same = _centred((labels[:, None] == labels[None, :]).astype(float))[pairs]
     there = np.unique(rows.blocks[rows.matrix.indices])
     likeness = np.stack([_block_likeness(rows, block)[pairs] for block in there], axis=1)
-    found = nnls(likeness, same)[0] if len(same) else np.zeros(len(there))
+    found = np.zeros(len(there)) if are_few(labels) else nnls(likeness, same)[0]
     shares = np.zeros(CUES_BLOCK + 1)
     shares[there] = found / found.sum() if found.sum() > 0 else 1 / max(len(there), 1)
     return shares
+
+
+def are_few(labels: Any) -> bool:
+    """Say whether there are so few labels besides the most frequent kind that chance would choose by them."""
+    return bool(len(labels) - np.unique(labels, return_counts=True)[1].max(initial=0) < ENOUGH)
 
 
 def _block_likeness(rows: Rows, block: int) -> Floats:

@@ -60,6 +60,14 @@ def test_a_block_that_reads_the_same_everywhere_gets_no_share() -> None:
     assert block_shares(rows, labels, SEED)[:2] == pytest.approx([0, 1])
 
 
+def test_a_handful_of_labels_does_not_choose_the_blocks() -> None:
+    """With eight of a rarer kind every block has the same share; with nine the telling block has most."""
+    for rarer, most in ((8, 0.5), (9, 1)):
+        labels = np.array([0] * 20 + [1] * rarer)
+        rows = rows_of([0, 0, 1, 1], np.hstack([np.eye(2)[labels], np.eye(2)[np.arange(20 + rarer) % 2]]))
+        assert block_shares(rows, labels, SEED)[0] == pytest.approx(most, abs=0.1)
+
+
 @pytest.mark.parametrize("documents", [1, 2, 5])
 def test_shares_are_equal_where_the_labels_say_nothing(documents: int) -> None:
     """With one class, or one document, every block that is there has the same share."""
