@@ -9,9 +9,9 @@ from typing import Any
 
 from sqlalchemy.orm import Session
 
-from db.final_labels import read_acts
+from db.final_labels import each_final_label, read_acts
 from db.history import History
-from db.proposals import newest_model
+from db.proposals import StoredProposal, latest_proposals, newest_model
 from db.records import Event
 from db.thread_history import ThreadHistory
 from pipeline.agreement import Statistic
@@ -21,6 +21,9 @@ from pipeline.study import Study
 from pipeline.table import Cell, Table
 
 Drawn = tuple[Callable[[], Any], str]  # draws a figure, and says what it shows
+EXPLAINED = 20  # proposals listed
+PIECES = 3  # of evidence for each
+NOT_VALID = "not valid"
 NAMES = {
     "validity": "valid or not",
     "cause": "root cause",
@@ -145,10 +148,47 @@ def model_part(session: Session, study: Study) -> Part:
         ("What", "Which"),
         tuple((name, _said(value)) for name, value in plain),
     )
+    explained = explained_table(session)
     if not figures:
-        return Part("The model is not cross-validated on its labels; run: nanmine propose evaluate.", (card,))
-    return Part(
-        "", (card, methods_table(figures), classes_table(figures)), tuple(_model_figures(figures, study))
+        text = "The model is not cross-validated on its labels; run: nanmine propose evaluate."
+        return Part(text, (card, explained))
+    shown = (card, methods_table(figures), classes_table(figures), explained)
+    return Part("", shown, tuple(_model_figures(figures, study)))
+
+
+def explained_table(session: Session) -> Table:
+    """Return the surest proposals that no label confirms, with their evidence."""
+    labels = {final.thread_id: final.label for final in each_final_label(session, unchecked=True)}
+    found = []
+    for proposal in latest_proposals(session):
+        label = labels.get(proposal.thread_id)
+        given = None if label is None else label.root_cause if label.valid else NOT_VALID
+        proposed, probability = _proposed(proposal)
+        if proposed != given:
+            found.append((probability, proposal.url, given, proposed, proposal.evidence))
+    found.sort(key=lambda row: (-row[0], row[1]))
+    rows = tuple(
+        (url, given, proposed, round(probability, 3), _pieces(evidence))
+        for probability, url, given, proposed, evidence in found[:EXPLAINED]
+    )
+    notes = (
+        f"{len(found)} proposals are for threads with another label or none; the surest are listed.",
+        "Weights are log-odds for a valid bug of the likeliest cause; those below 0 speak against it.",
+    )
+    columns = ("Thread", "Label", "Proposed", "Probability", "Goes by")
+    return Table("explained", "Proposals that no label confirms, and what they go by", columns, rows, notes)
+
+
+def _proposed(proposal: StoredProposal) -> tuple[str, float]:
+    """Return what a proposal comes to, a cause or NOT_VALID, and the probability of just that."""
+    valid, first = proposal.valid_probability, proposal.causes[0]
+    return (first["code"], valid * first["probability"]) if valid >= 0.5 else (NOT_VALID, 1 - valid)
+
+
+def _pieces(evidence: Sequence[dict[str, Any]]) -> str:
+    """Return the strongest pieces of evidence: what each adds in log-odds, its post and its words."""
+    return " | ".join(
+        f"{piece['weight']:+.2f} in post {piece['position']}: {piece['text']}" for piece in evidence[:PIECES]
     )
 
 

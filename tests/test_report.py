@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import http.server
 import re
 import shutil
@@ -15,11 +16,12 @@ import pytest
 from click.testing import CliRunner
 
 from db.engine import Database
-from db.proposals import keep_model
+from db.final_labels import final_labels
+from db.proposals import keep_model, replace_proposals
 from db.threads import Thread
 from flows.cli import nanmine
 from pipeline.report import content_policy, report_html
-from pipeline.report_parts import model_part
+from pipeline.report_parts import explained_table, model_part
 from pipeline.study import Study
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
@@ -162,10 +164,44 @@ def test_a_models_card_and_evaluation_are_shown(labelled: Database, study: Study
     with labelled.writing() as session:
         keep_model(session, row)
         part = model_part(session, study)
-    assert [table.name for table in part.tables] == ["model", "evaluation", "classes"]
+    assert [table.name for table in part.tables] == ["model", "evaluation", "classes", "explained"]
     assert part.tables[1].rows[1] == ("rules", 0.9, 0.1, 0.5, 0.6, 0.8)
     assert len(part.figures) == 2 and all(draw() for draw, _ in part.figures)
     assert "error 0.100; a perfectly calibrated model would show 0.050" in part.figures[1][1]
+
+
+def test_a_proposal_that_no_label_confirms_stands_with_its_evidence(labelled: Database, study: Study) -> None:
+    """The surest ones first, with the words they go by; one that agrees with its label is left out."""
+    with labelled.writing() as session:
+        model = keep_model(session, {"name": "m", "digest": "d", "card": {}, "made_at": datetime.now(UTC)})
+        finals = [final for final in final_labels(session) if final.label.root_cause][:3]
+        wrong = [next(code for code in ("IR", "RE") if code != final.label.root_cause) for final in finals]
+        said = [str(finals[0].label.root_cause), wrong[1], wrong[2]]
+        rows = [
+            proposed(final.thread_id, *told)
+            for final, *told in zip(finals, said, (0.9, 0.5, 0.8), strict=True)
+        ]
+        replace_proposals(session, model, rows)
+        table = explained_table(session)
+        page = report_html(session, study)
+    labels = [final.label.root_cause for final in finals]
+    assert table.rows == (
+        (finals[2].url, labels[2], wrong[2], 0.8, f"+1.50 in post 1: {XSS[0]}"),
+        (finals[1].url, labels[1], wrong[1], 0.5, f"+1.50 in post 1: {XSS[0]}"),
+    )
+    assert table.notes[0].startswith("2 proposals are for threads with another label")
+    assert html.escape(XSS[0]) in page and XSS[0] not in page
+
+
+def proposed(thread_id: int, code: str, probability: float) -> dict[str, object]:
+    """Return a proposal that is sure of validity and as sure of a cause as said."""
+    return {
+        "thread_id": thread_id,
+        "valid_probability": 1.0,
+        "causes": [{"code": code, "probability": probability}],
+        "fix_patterns": [],
+        "evidence": [{"text": XSS[0], "weight": 1.5, "position": 1}],
+    }
 
 
 @browser
