@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import random
 from abc import abstractmethod
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from pathlib import Path
 from typing import Any, TypeVar
 
+import pytest
 from sqlalchemy import select
 
 from db.crawls import Crawl, FrontierEntry
-from db.engine import Database
+from db.engine import Database, open_database
 from db.threads import Post, Thread
 from pipeline.crawl import crawl_source, work_off
 from pipeline.frontier import add_entries
@@ -179,3 +182,26 @@ class Dying:
         if self._lives < 0:
             raise Killed
         return page
+
+
+def die_at_random_points(made: PostsRig, empty: Path, folder: Path, again: int) -> None:
+    """Kill a crawl at fifty points: each rerun ends with the same rows and asks at most `again` times more.
+
+    `empty` is a database file without a row, of which each crawl gets a copy in `folder`.
+    """
+    undisturbed = made.crawl()
+    expected, points = made.facts(), random.Random(7)
+    for number in range(50):
+        copy = folder / f"{number}.db"
+        copy.write_bytes(empty.read_bytes())
+        made.database = open_database(f"sqlite:///{copy}")
+        before = made.server.requests
+        source, transport = made.open()
+        dying: Any = Dying(source, points.randrange(undisturbed - 2))
+        with pytest.raises(Killed):
+            crawl_source(made.database, made.settings.study, dying, Window(), transport)
+        source.close()
+        made.crawl()
+        assert made.facts() == expected
+        assert made.server.requests - before <= undisturbed + again
+        made.database.close()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import random
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
@@ -17,7 +16,7 @@ from hypothesis import strategies as st
 from sqlalchemy import select
 
 from db.crawls import FrontierEntry, RawPayload
-from db.engine import Database, open_database
+from db.engine import Database
 from db.errors import StoppedEarly
 from pipeline.crawl import crawl_source
 from pipeline.errors import Malformed, QuotaExhausted, Refused, Unreachable
@@ -36,7 +35,7 @@ from pipeline.sources.discourse_records import missing_posts, to_rows
 from pipeline.sources.discourse_robots import read_robots
 from pipeline.study import SourceSettings
 from pipeline.transport import Transport
-from tests.posts_rig import Dying, Killed, PostsRig, Watcher, rigs, world
+from tests.posts_rig import Dying, Killed, PostsRig, Watcher, die_at_random_points, rigs, world
 
 START = datetime(2018, 1, 1, tzinfo=UTC)
 GENERATIONS = ("dict", "list", "post")
@@ -544,22 +543,7 @@ def test_a_crawl_that_dies_anywhere_ends_as_if_it_had_not(rig: MakeRig) -> None:
 def test_fifty_deaths_at_random_points(rig: MakeRig, _empty_database: Path, tmp_path: Path) -> None:
     """Wherever a crawl dies, a rerun ends with the same rows and asks for one page more at the most."""
     made = rig(world(*(topic(n, replies=45 if n % 9 == 0 else 2) for n in range(1, 12))))
-    undisturbed = made.crawl()
-    expected, points = made.facts(), random.Random(7)
-    for number in range(50):
-        copy = tmp_path / f"{number}.db"
-        copy.write_bytes(_empty_database.read_bytes())
-        made.database = open_database(f"sqlite:///{copy}")
-        before = made.server.requests
-        source, transport = made.open()
-        dying = cast(Discourse, Dying(source, points.randrange(undisturbed - 2)))
-        with pytest.raises(Killed):
-            crawl_source(made.database, made.settings.study, dying, Window(), transport)
-        source.close()
-        made.crawl()
-        assert made.facts() == expected
-        assert made.server.requests - before <= undisturbed + 2  # robots.txt is read by each process
-        made.database.close()
+    die_at_random_points(made, _empty_database, tmp_path, again=2)  # robots.txt is read by each process
 
 
 def test_each_topic_knows_where_it_was_found(rig: MakeRig) -> None:

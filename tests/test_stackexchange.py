@@ -6,7 +6,6 @@ import contextlib
 import gzip
 import json
 import logging
-import random
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, timedelta
@@ -17,7 +16,7 @@ import pytest
 from sqlalchemy import select
 
 from db.crawls import FrontierEntry, Provenance, RawPayload
-from db.engine import Database, open_database
+from db.engine import Database
 from db.errors import StoppedEarly
 from db.threads import Thread
 from pipeline.crawl import crawl_source
@@ -35,7 +34,7 @@ from pipeline.sources.stackexchange import StackExchange
 from pipeline.sources.stackexchange_client import site_parameter
 from pipeline.study import Study
 from pipeline.transport import Transport
-from tests.posts_rig import Dying, Killed, PostsRig, Watcher, rigs, world
+from tests.posts_rig import Dying, Killed, PostsRig, Watcher, die_at_random_points, rigs, world
 
 START = datetime(2017, 1, 1, tzinfo=UTC)
 KEY = "secret-key((42"
@@ -520,22 +519,7 @@ def test_fifty_deaths_at_random_points(rig: MakeRig, _empty_database: Path, tmp_
         nested_answers=1,
         quota_keyless=100_000,
     )
-    undisturbed = made.crawl()
-    expected, points = made.facts(), random.Random(7)
-    for number in range(50):
-        copy = tmp_path / f"{number}.db"
-        copy.write_bytes(_empty_database.read_bytes())
-        made.database = open_database(f"sqlite:///{copy}")
-        before = made.server.requests
-        source, transport = made.open()
-        dying = cast(StackExchange, Dying(source, points.randrange(undisturbed - 2)))
-        with pytest.raises(Killed):
-            crawl_source(made.database, made.settings.study, dying, Window(), transport)
-        source.close()
-        made.crawl()
-        assert made.facts() == expected
-        assert made.server.requests - before <= undisturbed + 1
-        made.database.close()
+    die_at_random_points(made, _empty_database, tmp_path, again=1)
 
 
 def test_every_question_knows_where_it_was_found(rig: MakeRig) -> None:
