@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any, TypeVar
+
 import click
 
 from db.records import Label
@@ -14,7 +17,13 @@ from labeling.queue import next_thread
 from labeling.reading import label_line, thread_document
 from labeling.showing import thread_text
 
-ORDERS = ("random", "uncertain")
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+
+def order_option(text: str) -> Callable[[Command], Command]:
+    """Return the option by which a command takes the study sample or what a model is uncertain of."""
+    orders = click.Choice(("random", "uncertain"))
+    return click.option("--order", type=orders, default="random", show_default=True, help=text)
 
 
 @click.command("add-annotator")
@@ -52,12 +61,8 @@ def remove(context: click.Context, handle: str) -> None:
 @click.command("draw")
 @click.option("--stratum", "strata", multiple=True, metavar="S", help="Only this stratum; repeat for more.")
 @click.option("--count", type=click.IntRange(1), help="How many for each stratum; else the study's batch.")
-@click.option(
-    "--order",
-    type=click.Choice(ORDERS),
-    default="random",
-    show_default=True,
-    help="uncertain: what the newest proposals are least sure of, outside the study sample, COUNT in all.",
+@order_option(
+    "uncertain: what the newest proposals are least sure of, outside the study sample, COUNT in all."
 )
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 @acting
@@ -85,13 +90,7 @@ def draw_command(
 
 
 @click.command("next")
-@click.option(
-    "--order",
-    type=click.Choice(ORDERS),
-    default="random",
-    show_default=True,
-    help="random: the study sample, then what was drawn as uncertain; uncertain: that alone.",
-)
+@order_option("random: the study sample, then what was drawn as uncertain; uncertain: that alone.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 @acting
 def next_command(context: click.Context, order: str, as_json: bool) -> None:

@@ -26,7 +26,7 @@ FOLDS = 5
 
 
 @dataclass(frozen=True, eq=False)
-class Scored:
+class OutOfFold:
     """What one method predicted out of fold: for each repeat, validity (n) and causes (n × causes)."""
 
     valid: Floats
@@ -70,12 +70,12 @@ def cross_validate(
     seed: int = SEED,
     methods: tuple[str, ...] = ("model", "rules", "plain", "majority", "stratified"),
     progress: Callable[[str], None] = lambda _: None,
-) -> dict[str, Scored]:
+) -> dict[str, OutOfFold]:
     """Return what each method predicts for every example when it has not seen its group."""
     rules = Rules(codebook)
     valid, causes = examples.targets(codebook)
     shape = (repeats, len(examples))
-    scored = {name: Scored(np.zeros(shape), np.zeros((*shape, len(codebook.causes)))) for name in methods}
+    scored = {name: OutOfFold(np.zeros(shape), np.zeros((*shape, len(codebook.causes)))) for name in methods}
     for repeat in range(repeats):
         for known, unseen in _folds(np.where(valid, causes + 1, -1), examples.groups, seed + repeat):
             for name in methods:
@@ -109,7 +109,7 @@ def suspects(examples: Examples, codebook: Codebook, *, repeats: int = 3) -> lis
     return sorted(found, key=lambda item: (item[1]["probability"], item[0]))
 
 
-def _chances(scored: Scored) -> Floats:
+def _chances(scored: OutOfFold) -> Floats:
     """Return the probability of each outcome (n × 1 + causes): not valid, or valid with a cause."""
     valid, causes = scored.valid.mean(axis=0), scored.causes.mean(axis=0)
     return np.column_stack([1 - valid, valid[:, None] * causes])

@@ -16,7 +16,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import func, select
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from db.final_labels import each_final_label
@@ -24,7 +24,7 @@ from db.records import FinalLabel
 from db.threads import Thread
 from pipeline import figures, provenance, tables
 from pipeline.comparison import comparison_tables
-from pipeline.material import read_groups, read_material
+from pipeline.material import Material, read_material
 from pipeline.patterns import read_patterns
 from pipeline.published import load_published
 from pipeline.render import render
@@ -61,20 +61,20 @@ def report_html(session: Session, study: Study) -> str:
     """Return the whole page of a study."""
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-    groups, _ = read_groups(session, unchecked=True)
+    material = read_material(session, everything=True)
     script, style = (_asset(name) for name in ("report.js", "report.css"))
     environment = Environment(
         loader=FileSystemLoader(TEMPLATES), autoescape=True, undefined=StrictUndefined, trim_blocks=True
     )
     return environment.get_template("report.html").render(
         title=study.title,
-        lead=_lead(session, groups),
-        warning=_warning(groups),
+        lead=_lead(material),
+        warning=_warning(material.groups),
         policy=content_policy(script, style),
         style=style,
         script=script,
-        sections=[_view(section) for section in sections(session, study)],
-        labelled=sum(groups.values()),
+        sections=[_view(section) for section in sections(session, study, material)],
+        labelled=sum(material.groups.values()),
         threads=thread_rows(session),
         version=provenance.program_version(),
         fingerprint=provenance.fingerprint(session, study),
@@ -97,9 +97,9 @@ def _asset(name: str) -> str:
     return (TEMPLATES / name).read_text(encoding="utf-8")
 
 
-def _lead(session: Session, groups: tables.Groups) -> str:
-    threads = session.scalar(select(func.count()).select_from(Thread))
-    candidates = session.scalar(select(func.count()).select_from(Thread).where(Thread.candidate))
+def _lead(material: Material) -> str:
+    threads, candidates = (sum(counts) for counts in zip((0, 0), *material.sources.values(), strict=True))
+    groups = material.groups
     labelled, valid = sum(groups.values()), sum(tables.of_verdict(groups, True).values())
     return f"{threads} threads seen, {candidates} candidates, {labelled} labelled, {valid} of them valid."
 
@@ -125,9 +125,8 @@ def _view(section: Section) -> dict[str, Any]:
     }
 
 
-def sections(session: Session, study: Study) -> list[Section]:
+def sections(session: Session, study: Study, material: Material) -> list[Section]:
     """Return the sections in order, but for the list of threads."""
-    material = read_material(session, everything=True)
     own = {table.name: table for table in study_tables(material, study, everything=True)}
     details = tuple(table for name, table in own.items() if name not in RESULTS)
     compared = [_comparison(material.groups, study)] if study.published else []
