@@ -8,6 +8,7 @@ centred alignment of Cortes, Mohri and Rostamizadeh, 2012). All of it is linear 
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -133,7 +134,7 @@ def block_shares(rows: Rows, labels: Any, seed: int) -> Floats:
     """Return the share of each block (they add up to 1) from the likeness of each pair of documents.
 
     The shares that best foretell, by least squares, which pairs have the same label; equal shares
-    where nothing does, or labels are few.
+    where nothing does, labels are few, or the search for them does not settle.
     """
     compared = sample(len(rows), COMPARED, seed)
     rows, labels = rows.take(compared), labels[compared]
@@ -141,7 +142,10 @@ def block_shares(rows: Rows, labels: Any, seed: int) -> Floats:
     same = _centred((labels[:, None] == labels[None, :]).astype(float))[pairs]
     there = np.unique(rows.blocks[rows.matrix.indices])
     likeness = np.stack([_block_likeness(rows, block)[pairs] for block in there], axis=1)
-    found = np.zeros(len(there)) if are_few(labels) else nnls(likeness, same)[0]
+    found = np.zeros(len(there))
+    if not are_few(labels):
+        with suppress(RuntimeError):
+            found = nnls(likeness, same)[0]
     shares = np.zeros(CUES_BLOCK + 1)
     shares[there] = found / found.sum() if found.sum() > 0 else 1 / max(len(there), 1)
     return shares

@@ -77,6 +77,18 @@ def test_shares_are_equal_where_the_labels_say_nothing(documents: int) -> None:
     assert shares[there:] == pytest.approx(0)
 
 
+def test_shares_are_equal_where_least_squares_does_not_settle(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where SciPy gives the search for shares up, every block that is there has the same share."""
+
+    def unsettled(*_: object) -> None:
+        raise RuntimeError("Maximum number of iterations reached.")
+
+    monkeypatch.setattr("pipeline.space.nnls", unsettled)
+    rows, labels = random_rows(1, documents=60)
+    shares = block_shares(rows, labels, SEED)
+    assert shares[[0, 1, 11, 12]] == pytest.approx(np.full(4, 1 / 4))
+
+
 @given(st.integers(0, 1_000))
 def test_a_score_by_coordinates_is_the_score_by_columns(seed: int) -> None:
     """Coefficients of the coordinates and the weights of the columns they come to score alike."""
