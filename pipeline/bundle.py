@@ -10,7 +10,6 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable, Iterator
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +30,7 @@ from pipeline.export import (
     thread_records,
 )
 from pipeline.fields import Field, fields_of
-from pipeline.figures import study_figures, to_png, to_svg
+from pipeline.figures import drawn_with, figure_files
 from pipeline.material import Material, discarded_threads, read_material
 from pipeline.patterns import read_patterns
 from pipeline.serial import Record, write_records
@@ -52,7 +51,7 @@ def write_bundle(session: Session, study: Study, folder: Path, *, with_text: boo
     folder.mkdir(parents=True, exist_ok=True)
     material = read_material(session, everything=True)
     origin = provenance.fingerprint(session, study), provenance.newest(session)
-    about = About(study, *origin, with_text, _warning(material.groups))
+    about = About(study, *origin, with_text, _warning(material.groups), drawn_with())
     resources = [*_write_data(session, folder, with_text)]
     _write_study(session, study, folder)
     patterns = [read_patterns(session, study)] if with_text else []
@@ -148,10 +147,8 @@ def _write_study(session: Session, study: Study, folder: Path) -> None:
 def _write_results(material: Material, study: Study, patterns: list[Table], folder: Path) -> None:
     found = study_tables(material, study, everything=True)
     write_tables([*found, *patterns], folder / "tables", TABLE_FORMS)
-    if find_spec("matplotlib"):
-        for name, figure in study_figures(found, material, study).items():
-            _write_bytes(folder / "figures" / f"{name}.svg", to_svg(figure))
-            _write_bytes(folder / "figures" / f"{name}.png", to_png(figure))
+    for name, content in figure_files(found, material, study).items() if drawn_with() else ():
+        _write_bytes(folder / "figures" / name, content)
 
 
 def _write_sums(folder: Path) -> list[Path]:

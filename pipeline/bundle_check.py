@@ -1,4 +1,4 @@
-"""Checking a replication package: its files, its metadata, its labels, and its tables made anew."""
+"""Checking a replication package: its files, metadata and labels, and its tables and figures made anew."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import csv
 import hashlib
 import json
 from collections import Counter, defaultdict
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ from typing import Any
 from db.records import FinalLabel, Label
 from pipeline.bundle import PRIVATE, SUMS, TABLE_FORMS, packed_fields
 from pipeline.errors import InputError
+from pipeline.figures import drawn_with, figure_files
 from pipeline.material import Material, Origin, count_months, count_origins
 from pipeline.patterns import pattern_table, thread_features
 from pipeline.render import render
@@ -33,13 +34,17 @@ def check_bundle(folder: Path) -> Iterator[str]:
         package = _read_json(folder / "datapackage.json")
         yield _check_resources(folder, package, listed.keys())
         yield _check_private(package)
+        packed_with = str(package["nanmine"]["drawn_with"])
     except (KeyError, TypeError, AttributeError) as error:
         raise InputError(
             f"{folder}: datapackage.json or croissant.json lacks something ({error!r})"
         ) from None
     study = _read_study(folder)
     yield _check_labels(folder, study)
-    yield _check_tables(folder, study)
+    material = bundle_material(folder)
+    found = _tables_of(folder, material, study)
+    yield _check_tables(folder, found)
+    yield _check_figures(folder, lambda: figure_files(found, material, study), packed_with)
 
 
 def _check_plain(folder: Path) -> None:
@@ -141,26 +146,45 @@ def _check_labels(folder: Path, study: Study) -> str:
     return f"{len(records)} labels are of known threads and of the codebook"
 
 
-def _check_tables(folder: Path, study: Study) -> str:
-    found = bundle_tables(folder, study)
-    expected = {f"{table.name}.{form}" for table in found for form in TABLE_FORMS}
-    there = {path.name for path in (folder / "tables").iterdir()}
-    if expected != there:
-        raise InputError(
-            f"{folder}: tables/ holds {sorted(there ^ expected)[0]}, which regenerating does not, or lacks it"
-        )
-    for table in found:
-        for form in TABLE_FORMS:
-            packed = (folder / "tables" / f"{table.name}.{form}").read_bytes()
-            if packed != render(table, form).encode():
-                raise InputError(f"{folder}: tables/{table.name}.{form} is not what its data give")
+def _check_tables(folder: Path, found: Sequence[Table]) -> str:
+    _compare(
+        folder,
+        "tables",
+        {f"{table.name}.{form}": render(table, form).encode() for table in found for form in TABLE_FORMS},
+    )
     return f"{len(found)} tables come out the same, byte for byte, in {len(TABLE_FORMS)} forms"
 
 
-def bundle_tables(folder: Path, study: Study | None = None) -> list[Table]:
+def _check_figures(folder: Path, draw: Callable[[], dict[str, bytes]], packed_with: str) -> str:
+    """Compare the figures with those drawn anew, where the versions that drew them are installed."""
+    here, packed = drawn_with(), len(list((folder / "figures").glob("*")))
+    if not packed and not packed_with:
+        return "no figures are included"
+    if here != packed_with or not here:
+        here = here or "no matplotlib"
+        return f"{packed} figure files are NOT checked: drawn with {packed_with!r}, and here is {here}"
+    _compare(folder, "figures", draw())
+    return f"{packed} figure files come out the same, byte for byte"
+
+
+def _compare(folder: Path, part: str, expected: Mapping[str, bytes]) -> None:
+    """Refuse a part of a package with other files, or other bytes in one, than its data give."""
+    there = {path.name for path in (folder / part).glob("*")}
+    for name in sorted(there ^ expected.keys()):
+        what = "does not come out of its data" if name in there else "is not there, though its data give it"
+        raise InputError(f"{folder}: {part}/{name} {what}")
+    for name, content in expected.items():
+        if (folder / part / name).read_bytes() != content:
+            raise InputError(f"{folder}: {part}/{name} is not what its data give")
+
+
+def bundle_tables(folder: Path) -> list[Table]:
     """Return every table of a package, counted from its data files alone."""
-    study = study or _read_study(folder)
-    found = study_tables(bundle_material(folder), study, everything=True)
+    return _tables_of(folder, bundle_material(folder), _read_study(folder))
+
+
+def _tables_of(folder: Path, material: Material, study: Study) -> list[Table]:
+    found = study_tables(material, study, everything=True)
     return [*found, bundle_patterns(folder, study)] if (folder / "data" / "posts.csv").is_file() else found
 
 

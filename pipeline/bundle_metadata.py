@@ -67,6 +67,7 @@ class About:
     newest: datetime | None
     with_text: bool
     warning: str = ""  # how many labels are by simulated annotators
+    drawn_with: str = ""  # what drew the figures, in which versions
 
     @property
     def title(self) -> str:
@@ -128,7 +129,11 @@ def data_package(resources: Sequence[Resource], about: About) -> dict[str, Any]:
         "contributors": [{"title": name, "role": "author"} for name in about.creators],
         "description": f"Made by nanmine {program_version()} from data of fingerprint {about.fingerprint}.",
         "resources": [_resource(resource) for resource in resources],
-        "nanmine": {"fingerprint": about.fingerprint, "with_text": about.with_text},
+        "nanmine": {
+            "fingerprint": about.fingerprint,
+            "with_text": about.with_text,
+            "drawn_with": about.drawn_with,
+        },
     }
 
 

@@ -28,13 +28,14 @@ def readme(about: About, resources: Sequence[Resource]) -> str:
     warning = f"\n**{about.warning}, not by people.**\n" if about.warning else ""
     return f"""# {about.title}
 {warning}
-Regenerate every table from this folder alone, and compare it with `tables/`:
+Regenerate every table and figure from this folder alone, and compare them with `tables/` and `figures/`:
 
     pip install nanmine=={program_version()}
     nanmine verify bundle .
 
-`nanmine tables --bundle . --out DIR` writes the regenerated tables to DIR. Without nanmine,
-`sha256sum -c SHA256SUMS` checks the files.
+Figures are compared where the versions that drew them are installed (`drawn_with` in
+`datapackage.json`). `nanmine tables --bundle . --out DIR` writes the regenerated tables to DIR. Without
+nanmine, `sha256sum -c SHA256SUMS` checks the files.
 
 | file | rows |
 | --- | --- |

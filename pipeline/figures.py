@@ -9,6 +9,8 @@ from __future__ import annotations
 import io
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from importlib.metadata import version
+from importlib.util import find_spec
 from typing import Any
 
 from db.errors import UsageError
@@ -54,6 +56,16 @@ def _styled() -> Iterator[Any]:
         yield MatplotlibFigure
 
 
+def drawn_with() -> str:
+    """Return the versions that the bytes of a figure depend on; empty where none can be drawn."""
+    if not find_spec("matplotlib"):
+        return ""
+    versions = [f"{name} {version(name)}" for name in ("matplotlib", "pillow", "numpy")]
+    from matplotlib.ft2font import __freetype_version__ as freetype
+
+    return ", ".join([*versions, f"FreeType {freetype}"])
+
+
 def to_svg(figure: Figure) -> bytes:
     """Return the figure as SVG, without a date or a random id."""
     return _saved(figure, "svg", {"Date": None, "Creator": None})
@@ -69,6 +81,13 @@ def _saved(figure: Figure, form: str, metadata: Mapping[str, None]) -> bytes:
     with _styled():
         figure.savefig(stream, format=form, metadata=dict(metadata), dpi=200)
     return stream.getvalue()
+
+
+def figure_files(found: Iterable[Table], material: Material, study: Study) -> dict[str, bytes]:
+    """Return every figure of a study's own tables as SVG and as PNG, by the name of its file."""
+    forms = {"svg": to_svg, "png": to_png}
+    drawn = study_figures(found, material, study)
+    return {f"{name}.{form}": write(drawn[name]) for name in drawn for form, write in forms.items()}
 
 
 def study_figures(found: Iterable[Table], material: Material, study: Study) -> dict[str, Figure]:

@@ -25,6 +25,7 @@ from pipeline.bundle import SUMS, write_bundle
 from pipeline.bundle_check import bundle_tables, check_bundle
 from pipeline.bundle_metadata import About, croissant, data_package
 from pipeline.errors import InputError
+from pipeline.figures import drawn_with
 from pipeline.patterns import read_patterns
 from pipeline.provenance import newest
 from pipeline.render import render
@@ -86,9 +87,9 @@ def change_data(package: Path, name: str, old: str, new: str) -> None:
 
 
 def test_a_fresh_package_holds(package: Path) -> None:
-    """Files, descriptions, privacy, labels and tables: every check has its line."""
+    """Files, descriptions, privacy, labels, tables and figures: every check has its line."""
     lines = list(check_bundle(package))
-    assert len(lines) == 5 and "byte for byte" in lines[-1]
+    assert len(lines) == 6 and "byte for byte" in lines[4] and lines[5].startswith("8 figure files come out")
 
 
 def test_the_package_is_the_same_twice(package: Path, labelled: Database, study: Study) -> None:
@@ -235,6 +236,34 @@ def test_a_changed_label_with_new_checksums_is_found_in_the_tables(package: Path
     change_data(package, "labels", '"GE"', '"IR"')
     with pytest.raises(InputError, match=r"tables/table1\.md is not what its data give"):
         list(check_bundle(package))
+
+
+@pytest.mark.parametrize(
+    ("damage", "said"),
+    [
+        (lambda figures: (figures / "funnel.svg").write_bytes(b"<svg/>"), "funnel.svg is not what its data"),
+        (lambda figures: (figures / "funnel.png").unlink(), "funnel.png is not there, though its data give"),
+        (lambda figures: (figures / "more.png").write_bytes(b"x"), "more.png does not come out of its data"),
+    ],
+)
+def test_a_changed_figure_with_new_checksums_is_found(
+    package: Path, damage: Callable[[Path], object], said: str
+) -> None:
+    """Figures are drawn anew: one that is edited, taken out or put in is named, whatever the checksums."""
+    damage(package / "figures")
+    repack(package)
+    with pytest.raises(InputError, match=re.escape(f"figures/{said}")):
+        list(check_bundle(package))
+
+
+@pytest.mark.parametrize("here", ["matplotlib 0.1, FreeType 1, Pillow 1", ""])
+def test_figures_that_cannot_be_drawn_alike_are_said_to_be_unchecked(
+    package: Path, monkeypatch: pytest.MonkeyPatch, here: str
+) -> None:
+    """Another matplotlib draws other bytes, and none draws nothing: the output says so and fails nothing."""
+    monkeypatch.setattr("pipeline.bundle_check.drawn_with", lambda: here)
+    last = list(check_bundle(package))[-1]
+    assert last.startswith(f"8 figure files are NOT checked: drawn with {drawn_with()!r}, and here is {here}")
 
 
 def test_a_column_that_is_not_described_is_found(package: Path) -> None:
