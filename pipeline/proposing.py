@@ -28,6 +28,7 @@ from pipeline.study import Study
 from pipeline.weighting import near_duplicates
 
 DUPLICATES_UP_TO = 5_000  # labelled threads among which near-duplicates are looked for
+GROWN = 1.5  # times the labels that chose the settings: then they should be chosen anew
 Progress = Callable[[int], None]
 
 
@@ -142,10 +143,27 @@ def refresh(
     model = train(
         labelled.examples, FeatureCache(study).rules, settings=known["settings"], seed=known["seed"]
     )
-    told = {"settings_of": known.get("settings_of", _name(known["digest"]))}
+    told = {
+        "settings_of": known.get("settings_of", _name(known["digest"])),
+        "settings_labels": known.get("settings_labels", known["labels"]),
+    }
     card = _kept(database, model, _card(labelled, study, known["seed"]) | told, path)
     name = _name(card["digest"])
     return name, propose_with(database, study, model, _model_row(name, card), progress)
+
+
+def training_advice(database: Database) -> str | None:
+    """Return a line that says how to choose settings anew, where labels have grown much since; else None."""
+    with database.reading() as session:
+        newest = newest_model(session)
+        card = newest.card if newest else {}
+    chosen_by = card.get("settings_labels")
+    if chosen_by is None or card["labels"] < GROWN * chosen_by:
+        return None
+    return (
+        f"{chosen_by} labels chose the settings of this model, which has learned {card['labels']};"
+        " to choose anew: nanmine propose train"
+    )
 
 
 def _card(labelled: Labelled, study: Study, seed: int) -> dict[str, Any]:

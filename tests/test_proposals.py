@@ -39,7 +39,9 @@ from pipeline.proposing import (
     train_model,
 )
 from pipeline.settings import Settings
+from pipeline.store import upsert_threads
 from pipeline.study import Study, load_study
+from tests.conftest import made_thread
 
 
 @pytest.fixture
@@ -130,6 +132,28 @@ def test_a_refresh_learns_the_labels_with_the_choices_of_the_last_model(
         assert {row["model"] for row in proposal_records(session)} == {name}
     whole = train(read_labelled(labelled, study).examples, FeatureCache(study).rules, settings=model.settings)
     assert whole.cause.text.tobytes() == model.cause.text.tobytes()
+
+
+def test_a_refresh_tells_when_labels_have_outgrown_the_choices(
+    database: Database, study: Study, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """With half as many labels again as those that chose the settings, it says how to choose anew."""
+    with database.writing() as session:
+        upsert_threads(session, study, [(made_thread(number), None) for number in range(20)], b"key")
+
+    def told(labels: int, *words: str) -> bool:
+        with database.writing() as session:
+            threads = session.scalars(select(Thread).order_by(Thread.id).limit(labels))
+            import_final_labels(session, [(thread, Label(True, None, "GE")) for thread in threads])
+        assert run(["--database", f"sqlite:///{tmp_path}/study.db", "propose", *words]) == 0
+        return "nanmine propose train" in capsys.readouterr().err
+
+    assert not told(8, "train")
+    assert not told(11, "run", "--refresh")
+    assert told(12, "run", "--refresh")
+    assert told(12, "run", "--refresh")
+    assert not told(12, "train")
+    assert not told(12, "run", "--refresh")
 
 
 def test_a_refresh_before_any_model_trains_one(labelled: Database, study: Study, path: Path) -> None:

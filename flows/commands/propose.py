@@ -41,7 +41,10 @@ def train(context: click.Context, model: Path | None) -> None:
 @click.option("--refresh", is_flag=True, help="First learn the labels made since, as the last model did.")
 @click.pass_context
 def run(context: click.Context, model: Path | None, refresh: bool) -> None:
-    """Propose with the trained model, or with the codebook's cues before there is one."""
+    """Propose with the trained model, or with the codebook's cues before there is one.
+
+    --refresh keeps the settings that `propose train` chose, and says when labels have grown by a half since.
+    """
     from flows.progress import counting
     from pipeline import proposing
 
@@ -50,6 +53,8 @@ def run(context: click.Context, model: Path | None, refresh: bool) -> None:
         propose_all = proposing.refresh if refresh else proposing.propose
         name, count = propose_all(database_of(context), settings_of(context).study, path, progress)
     click.echo(f"{count} proposals by {name}")
+    if refresh and (advice := proposing.training_advice(database_of(context))):
+        click.echo(advice, err=True)
 
 
 def _path(context: click.Context, model: Path | None) -> Path:
