@@ -120,6 +120,7 @@ def evaluation_lines(figures: dict[str, Any]) -> list[str]:
     lines = [
         f"{figures['labels']} labels ({figures['valid']} valid) in {figures['groups']} groups; "
         f"{figures['repeats']} x {figures['folds']} folds by group",
+        *_active_lines(figures),
         f"{'':12}{'macro-F1':>10}{'95 %':>16}{'accuracy':>10}{'top 3':>8}"
         f"{'AP valid':>10}{'saved@95':>10}{'ECE':>8}",
     ]
@@ -136,6 +137,11 @@ def evaluation_lines(figures: dict[str, Any]) -> list[str]:
         values = "".join(f"{row[key]:10.3f}" for key in ("precision", "recall", "f1"))
         lines.append(f"{row['code']:12}{values}{row['labels']:8}")
     return lines
+
+
+def _active_lines(figures: dict[str, Any]) -> list[str]:
+    active = figures.get("active")
+    return [f"{active} of the labels are of threads that a model's uncertainty drew, not chance"] if active else []
 
 
 def _row(row: dict[str, Any]) -> str:

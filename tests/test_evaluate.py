@@ -28,6 +28,15 @@ def test_every_method_is_measured_in_the_same_folds_and_the_model_beats_the_base
     assert any("plain" in line for line in evaluation_lines(figures))
 
 
+def test_the_lines_say_how_many_labels_a_model_drew() -> None:
+    """Labels of active drawing, where there are any, have a line of their own."""
+    figures = evaluate(toy_examples(60, CODEBOOK), CODEBOOK, repeats=1)
+    lines = evaluation_lines(figures | {"active": 0})
+    told = evaluation_lines(figures | {"active": 7})
+    assert told[1].startswith("7 of the labels are of threads that a model's uncertainty drew")
+    assert [told[0], *told[2:]] == lines
+
+
 def test_the_evaluation_is_the_same_twice() -> None:
     """The same labels and seed give the same document."""
     first, second = (evaluate(toy_examples(60, CODEBOOK), CODEBOOK, repeats=1) for _ in range(2))
