@@ -140,8 +140,9 @@ def evaluation_lines(figures: dict[str, Any]) -> list[str]:
 
 
 def _active_lines(figures: dict[str, Any]) -> list[str]:
-    active = figures.get("active")
-    return [f"{active} of the labels are of threads that a model's uncertainty drew, not chance"] if active else []
+    if not figures.get("active"):
+        return []
+    return [f"{figures['active']} of the labels are of threads that a model's uncertainty drew, not chance"]
 
 
 def _row(row: dict[str, Any]) -> str:
