@@ -15,7 +15,7 @@ from db.records import Event
 from db.thread_history import ACTIVE
 from db.threads import Thread
 from labeling.desk import Desk
-from labeling.drawing import POOL, last_position, pilot_threads, pool
+from labeling.drawing import POOL, draw_pilot, last_position, pool
 
 NO_STRATUM = "?"  # stands for no stratum, in an active draw
 
@@ -27,12 +27,13 @@ def uncertainty(valid: float, causes: Iterable[float]) -> float:
 
 
 def draw_uncertain(desk: Desk, strata: Sequence[str] = (), count: int | None = None) -> list[Event]:
-    """Draw the most uncertain candidates (of some strata) that are neither drawn nor labelled.
+    """Draw the pilot, by chance, if it is still to be drawn, else the most uncertain untouched candidates.
 
-    A pilot that is still to be drawn is drawn first, by chance. NothingToDo where no model has
-    proposed anything, or no candidate with a proposal is left.
+    NothingToDo where no model has proposed anything, or no candidate (of the strata) with a proposal is
+    left that is neither drawn nor labelled.
     """
-    pilot_threads(desk)
+    if pilot := draw_pilot(desk):
+        return pilot
     proposals = {found.thread_id: found for found in latest_proposals(desk.session)}
     if not proposals:
         raise NothingToDo("no model has proposed anything to be uncertain of; run: nanmine propose run")

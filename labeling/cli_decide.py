@@ -71,6 +71,7 @@ def draw_command(
 ) -> None:
     """Draw the pilot, or the next batch of each open stratum; `next` draws by itself as needed.
 
+    The pilot is drawn first, and alone, whatever the order.
     Labels of threads drawn as uncertain train the model and count in no table, quota or agreement,
     unless the study's own random order draws the thread as well.
     """

@@ -56,8 +56,8 @@ def draw(desk: Desk, strata: Sequence[str] = (), count: int | None = None) -> li
 
     NothingToDo where every stratum is full, exhausted or waits for its open batch.
     """
-    if desk.protocol.pilot_size and not _pilot(desk):
-        return _draw_pilot(desk)
+    if pilot := draw_pilot(desk):
+        return pilot
     drawn = []
     for code in strata or [stratum.code for stratum in desk.study.strata]:
         drawn += draw_stratum(desk, desk.study.stratum(code).code, count or desk.protocol.batch)
@@ -81,8 +81,7 @@ def is_batch_closed(desk: Desk, stratum: str) -> bool:
 
 def pilot_threads(desk: Desk) -> list[str]:
     """Return the URLs of the pilot in drawing order, drawing it first if that is still to be done."""
-    if desk.protocol.pilot_size and not _pilot(desk):
-        _draw_pilot(desk)
+    draw_pilot(desk)
     return [str(event.thread_url) for event in _pilot(desk)]
 
 
@@ -91,8 +90,11 @@ def _pilot(desk: Desk) -> list[Event]:
     return sorted(draws, key=lambda draw: (draw.payload["position"], str(draw.thread_url)))
 
 
-def _draw_pilot(desk: Desk) -> list[Event]:
+def draw_pilot(desk: Desk) -> list[Event]:
+    """Draw the pilot if it is still to be drawn; return those draws, none where there is nothing to do."""
     size = desk.protocol.pilot_size
+    if not size or _pilot(desk):
+        return []
     chosen = _stratified(desk, size) if desk.protocol.pilot_stratified else pool(desk, POOL)[:size]
     if not chosen:
         raise NothingToDo("nothing to draw: the database holds no candidates of the study's strata")
