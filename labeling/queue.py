@@ -31,7 +31,10 @@ def _next_of_sample(desk: Desk) -> str | None:
 
 
 def _next_active(desk: Desk) -> Thread | None:
-    """Return the first actively drawn thread of the person's strata that waits for them."""
+    """Return the first actively drawn thread of the person's strata that waits for them and is still there.
+
+    The sample is labelled to its end, but a study owes nothing to what a model drew.
+    """
     own = set(desk.strata())
     waiting = [
         (draw.payload["position"], story.url)
@@ -39,10 +42,9 @@ def _next_active(desk: Desk) -> Thread | None:
         if story.is_active and needs_label(desk, story)
         for draw in story.draws
     ]
-    threads = (desk.find(url) for _, url in sorted(waiting))
-    return next(
-        (thread for thread in threads if thread and own & {row.stratum for row in thread.strata}), None
-    )
+    found = (desk.find(url) for _, url in sorted(waiting))
+    there = (thread for thread in found if thread and thread.availability == "present")
+    return next((thread for thread in there if own & {row.stratum for row in thread.strata}), None)
 
 
 def _no_uncertain(desk: Desk) -> str:

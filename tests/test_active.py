@@ -129,13 +129,27 @@ def test_without_proposals_nothing_is_uncertain(database: Database, study: Study
 
 
 def test_a_pilot_is_drawn_by_chance_first(database: Database, study: Study) -> None:
-    """An active draw leaves the pilot to the study's order."""
+    """In either order the first draw is the pilot, and returns it; the next one draws actively outside it."""
     fill(database)
     suppose(database)
     with Lab(database, small(study, pilot_size=8)).desk() as desk:
-        drawn = {event.thread_url for event in draw_uncertain(desk, count=4)}
-        pilot = {url for url, story in desk.history.threads.items() if story.draws[0].phase == "pilot"}
-    assert len(drawn) == 4 and len(pilot) == 8 and not drawn & pilot
+        pilot = draw_uncertain(desk, count=4)
+        drawn = draw_uncertain(desk, count=4)
+        again = {event.thread_url for event in drawn} & {event.thread_url for event in pilot}
+    assert [event.phase for event in pilot] == ["pilot"] * 8
+    assert [event.phase for event in drawn] == ["active"] * 4 and not again
+
+
+def test_an_uncertain_thread_that_is_gone_is_not_served(faithful: Lab) -> None:
+    """What its service deleted after the draw has no text to label, and the next one is served."""
+    with faithful.desk("ada") as desk:
+        first, second = (desk.thread(str(event.thread_url)) for event in draw_uncertain(desk, ["TI"], 2))
+        assert next_thread(desk, uncertain=True) == first
+        first.availability = "gone"
+        assert next_thread(desk, uncertain=True) == second
+        second.availability = "private"
+        with pytest.raises(NothingToDo, match="uncertain of"):
+            next_thread(desk, uncertain=True)
 
 
 def test_the_study_sample_is_served_first(faithful: Lab) -> None:
