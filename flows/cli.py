@@ -91,3 +91,7 @@ def _fail(message: str, code: int, error: Exception | None = None) -> int:
         raise error
     click.echo(f"nanmine: {' '.join(message.split())}", err=True)
     return code
+
+
+if __name__ == "__main__":
+    main()
