@@ -5,6 +5,8 @@ from __future__ import annotations
 import errno
 import os
 import re
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -42,6 +44,14 @@ def test_every_command_has_help(words: tuple[str, ...], capsys: pytest.CaptureFi
 def test_every_command_is_in_the_readme(name: str) -> None:
     """The README shows each command."""
     assert re.search(rf"nanmine {name}\b", README)
+
+
+def test_the_module_is_the_command() -> None:
+    """`python -m flows.cli` does what `nanmine` does."""
+    words = [sys.executable, "-m", "flows.cli", "poem"]
+    done = subprocess.run(words, capture_output=True, text=True, check=False, timeout=60)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "No such command 'poem'" in done.stderr
 
 
 @pytest.mark.parametrize(
@@ -107,6 +117,13 @@ def test_a_file_is_written_whole_or_not_at_all(tmp_path: Path) -> None:
     with pytest.raises(NanmineError, match=r"out\.json: cannot be written: No space left"), whole_file(path):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
     assert [(found.name, found.read_text()) for found in tmp_path.iterdir()] == [("out.json", "before")]
+
+
+def test_an_error_of_another_file_is_not_said_of_the_one_that_is_written(tmp_path: Path) -> None:
+    """What cannot be read on the way keeps its own name and reason, and nothing is written."""
+    with pytest.raises(FileNotFoundError, match="source"), whole_file(tmp_path / "out.json"):
+        (tmp_path / "source").read_bytes()
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize("name", ["file/below", "n" * 300, "n" * 250, "none/there"])
