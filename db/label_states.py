@@ -14,8 +14,6 @@ from db.label_fold import Fold
 from db.records import Event, Label
 from db.thread_history import ThreadHistory
 
-SETTLED = ("agreed", "checked", "joint", "adjudicated", "imported", "unchecked", "discarded")
-
 
 @dataclass(frozen=True, slots=True)
 class Outcome:

@@ -9,7 +9,6 @@ the others.
 from __future__ import annotations
 
 import zlib
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -35,13 +34,6 @@ class Traces:
     counts: Numbers
     cues: Numbers
     packed: tuple[bytes, ...]
-
-    @classmethod
-    def of(cls, traces: Sequence[Trace]) -> Traces:
-        """Return the traces of several documents as one."""
-        counts = np.concatenate([trace.counts for trace in traces])
-        cues = np.concatenate([trace.cues for trace in traces])
-        return cls(counts, cues, tuple(pack(trace) for trace in traces))
 
 
 def pack(trace: Trace) -> bytes:

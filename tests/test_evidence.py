@@ -15,8 +15,8 @@ from db.records import Label
 from pipeline.channels import PostText, Segment, segments_of
 from pipeline.codebook import Codebook
 from pipeline.dataset import Document
-from pipeline.evidence import LEAST, SHOWN, SNIPPET, Explainer, Traces
-from pipeline.features import NOWHERE, extract
+from pipeline.evidence import LEAST, SHOWN, SNIPPET, Explainer, Traces, pack
+from pipeline.features import NOWHERE, Trace, extract
 from pipeline.keywords import KeywordMatcher
 from pipeline.model import Examples, Model, rules_model, train
 from pipeline.rules import Rules
@@ -46,13 +46,20 @@ def answered(document: Document) -> Document:
     return replace(document, segments=(Segment("title", "nan"), opening, answer))
 
 
+def traces_of(traces: Sequence[Trace]) -> Traces:
+    """Return the traces of several documents as one."""
+    counts = np.concatenate([trace.counts for trace in traces])
+    cues = np.concatenate([trace.cues for trace in traces])
+    return Traces(counts, cues, tuple(pack(trace) for trace in traces))
+
+
 def explained(
     model: Model, codebook: Codebook, documents: Sequence[Document]
 ) -> list[list[dict[str, object]]]:
     features, traces = extract(documents, Rules(codebook))
     sheet = Sheet.of(features)
     weighed = Weighed.of(sheet, model.weighting)
-    return Explainer(model).evidence(sheet, weighed, Traces.of(traces), model.score(sheet, weighed)[1])
+    return Explainer(model).evidence(sheet, weighed, traces_of(traces), model.score(sheet, weighed)[1])
 
 
 def thread(*bodies: str, title: str = "Strange numbers") -> Document:
@@ -118,7 +125,7 @@ LINES = st.lists(
 def test_weights_add_up_to_the_log_odds(bodies: list[str]) -> None:
     """All pieces together add what text and placed cues add to the log-odds, for every cause."""
     features, traces = extract([thread(*bodies, title="nan")], Rules(CUED))
-    sheet, traced = Sheet.of(features), Traces.of(traces)
+    sheet, traced = Sheet.of(features), traces_of(traces)
     weighed = Weighed.of(sheet, MODEL.weighting)
     placed = np.flatnonzero(features.cues[0])[traces[0].cues != NOWHERE]
     weighted = MODEL.weighting.transform(features.counts)
