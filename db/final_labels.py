@@ -14,7 +14,7 @@ from db.history import History
 from db.label_events import ACTS, BATCH, COLUMNS, Chain, LabelEvent
 from db.records import Event, FinalLabel, Label
 from db.summaries import ThreadSummary, renew_summaries, split_codes
-from db.threads import Thread
+from db.threads import Thread, by_url
 
 Counted = tuple[tuple[str, ...], Label, str, bool, bool]  # strata, label, how, simulated, active
 LABELS = ("valid", "invalid")  # the verdicts that are labels
@@ -47,8 +47,7 @@ def each_final_label(
     adds, marked so, the labels of threads that a model's uncertainty drew: for training, not for counting.
     """
     history = read_acts(session)
-    url = Thread.url if session.get_bind().dialect.name == "sqlite" else Thread.url.collate("C")
-    query = _summaries(Thread.id, Thread.url, *IMPORTED).order_by(url)
+    query = _summaries(Thread.id, Thread.url, *IMPORTED).order_by(by_url(session))
     query = query.where(or_(ThreadSummary.verdict.is_not(None), Thread.url.in_(FOLDED)))
     for thread_id, thread_url, *row in session.execute(query, execution_options={"yield_per": BATCH}):
         is_folded = thread_url in history.threads

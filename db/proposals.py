@@ -13,16 +13,17 @@ from sqlalchemy import (
     ForeignKey,
     Index,
     LargeBinary,
+    Select,
     UniqueConstraint,
     delete,
     func,
     insert,
     select,
 )
-from sqlalchemy.orm import Mapped, Session, mapped_column
+from sqlalchemy.orm import Mapped, Session, aliased, mapped_column
 
 from db.base import Base
-from db.threads import Thread
+from db.threads import Thread, by_url
 
 BATCH = 500  # rows read or written at a time
 MANY = 10_000  # keys beyond which all keys are read at once
@@ -110,25 +111,39 @@ class StoredProposal:
     model: str
 
 
-def latest_proposals(session: Session) -> list[StoredProposal]:
-    """Return the newest proposal for each thread that has one, by URL."""
-    newest = select(func.max(Proposal.id)).group_by(Proposal.thread_id)
-    query = (
-        select(
-            Proposal.thread_id,
-            Thread.url,
-            Proposal.valid_probability,
-            Proposal.causes,
-            Proposal.fix_patterns,
-            Proposal.evidence,
-            ProposalModel.name,
-        )
-        .join(Thread, Thread.id == Proposal.thread_id)
-        .join(ProposalModel, ProposalModel.id == Proposal.model_id)
-        .where(Proposal.id.in_(newest))
-        .order_by(Thread.url)
+def latest_proposals(session: Session, thread_ids: Collection[int] | None = None) -> Iterator[StoredProposal]:
+    """Yield the newest proposal for each thread that has one, or each of some, by URL, reading as it goes."""
+    columns = (
+        Proposal.thread_id,
+        Thread.url,
+        Proposal.valid_probability,
+        Proposal.causes,
+        Proposal.fix_patterns,
+        Proposal.evidence,
+        ProposalModel.name,
     )
-    return [StoredProposal(*row) for row in session.execute(query)]
+    query = _latest(session, *columns)
+    if thread_ids is not None:
+        query = query.where(Thread.id.in_(thread_ids))
+    for row in session.execute(query, execution_options={"yield_per": BATCH}):
+        yield StoredProposal(*row)
+
+
+def latest_outcomes(session: Session) -> Iterator[tuple[int, str, float, list[dict[str, Any]]]]:
+    """Yield thread, URL, probability of validity and causes of the newest proposals, by URL."""
+    query = _latest(session, Proposal.thread_id, Thread.url, Proposal.valid_probability, Proposal.causes)
+    yield from session.execute(query, execution_options={"yield_per": BATCH}).tuples()
+
+
+def _latest(session: Session, *columns: Any) -> Select[Any]:
+    own = aliased(Proposal)
+    newest = select(func.max(own.id)).where(own.thread_id == Thread.id).scalar_subquery()
+    return (
+        select(*columns)
+        .join_from(Thread, Proposal, Proposal.id == newest)
+        .join(ProposalModel, ProposalModel.id == Proposal.model_id)
+        .order_by(by_url(session))
+    )
 
 
 def proposal_records(session: Session) -> Iterator[dict[str, Any]]:

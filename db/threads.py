@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from sqlalchemy import CheckConstraint, ForeignKey, Index, Text, UniqueConstraint
-from sqlalchemy.orm import Mapped, mapped_column, relationship
+from sqlalchemy import CheckConstraint, ForeignKey, Index, SQLColumnExpression, Text, UniqueConstraint
+from sqlalchemy.orm import Mapped, Session, mapped_column, relationship
 
 from db.base import Base
 
@@ -44,6 +44,11 @@ class Thread(Base):
 
     posts: Mapped[list[Post]] = relationship(order_by="Post.position", passive_deletes=True)
     strata: Mapped[list[ThreadStratum]] = relationship(passive_deletes=True)
+
+
+def by_url(session: Session) -> SQLColumnExpression[str]:
+    """Return what orders threads by URL as Python orders text, on every database."""
+    return Thread.url if session.get_bind().dialect.name == "sqlite" else Thread.url.collate("C")
 
 
 class ThreadStratum(Base):

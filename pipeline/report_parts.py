@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from heapq import nsmallest
+from itertools import count
+from typing import Any, NamedTuple
 
 from sqlalchemy.orm import Session
 
 from db.final_labels import each_final_label, read_acts
 from db.history import History
-from db.proposals import StoredProposal, latest_proposals, newest_model
+from db.proposals import latest_outcomes, latest_proposals, newest_model
 from db.records import Event
 from db.thread_history import ThreadHistory
 from pipeline.agreement import Statistic
@@ -158,30 +160,48 @@ def model_part(session: Session, study: Study) -> Part:
 
 def explained_table(session: Session) -> Table:
     """Return the surest proposals that no label confirms, with their evidence."""
-    labels = {final.thread_id: final.label for final in each_final_label(session, unchecked=True)}
-    found = []
-    for proposal in latest_proposals(session):
-        label = labels.get(proposal.thread_id)
-        given = None if label is None else label.root_cause if label.valid else NOT_VALID
-        proposed, probability = _proposed(proposal)
-        if proposed != given:
-            found.append((probability, proposal.url, given, proposed, proposal.evidence))
-    found.sort(key=lambda row: (-row[0], row[1]))
+    counted = count()
+    unconfirmed = (row for row, _ in zip(_unconfirmed(session), counted, strict=False))
+    surest = nsmallest(EXPLAINED, unconfirmed, key=lambda row: (-row.probability, row.url))
+    stored = latest_proposals(session, [row.thread_id for row in surest])
+    evidence = {proposal.url: _pieces(proposal.evidence) for proposal in stored}
     rows = tuple(
-        (url, given, proposed, round(probability, 3), _pieces(evidence))
-        for probability, url, given, proposed, evidence in found[:EXPLAINED]
+        (row.url, row.label, row.proposed, round(row.probability, 3), evidence[row.url]) for row in surest
     )
     notes = (
-        f"{len(found)} proposals are for threads with another label or none; the surest are listed.",
+        f"{next(counted)} proposals are for threads with another label or none; the surest are listed.",
         "Weights are log-odds for a valid bug of the likeliest cause; those below 0 speak against it.",
     )
     columns = ("Thread", "Label", "Proposed", "Probability", "Goes by")
     return Table("explained", "Proposals that no label confirms, and what they go by", columns, rows, notes)
 
 
-def _proposed(proposal: StoredProposal) -> tuple[str, float]:
+class Unconfirmed(NamedTuple):
+    """A proposal, a cause or NOT_VALID, with its probability, and another label of the thread or none."""
+
+    thread_id: int
+    url: str
+    label: str | None
+    proposed: str
+    probability: float
+
+
+def _unconfirmed(session: Session) -> Iterator[Unconfirmed]:
+    """Yield the proposals that no label confirms; proposals and labels are read side by side, by URL."""
+    labels = each_final_label(session, unchecked=True)
+    final = next(labels, None)
+    for thread_id, url, valid, causes in latest_outcomes(session):
+        while final and final.url < url:
+            final = next(labels, None)
+        given = final.label if final and final.url == url else None
+        label = None if given is None else given.root_cause if given.valid else NOT_VALID
+        proposed, probability = _proposed(valid, causes[0])
+        if proposed != label:
+            yield Unconfirmed(thread_id, url, label, proposed, probability)
+
+
+def _proposed(valid: float, first: dict[str, Any]) -> tuple[str, float]:
     """Return what a proposal comes to, a cause or NOT_VALID, and the probability of just that."""
-    valid, first = proposal.valid_probability, proposal.causes[0]
     return (first["code"], valid * first["probability"]) if valid >= 0.5 else (NOT_VALID, 1 - valid)
 
 

@@ -56,7 +56,7 @@ def test_before_any_label_the_cues_propose_for_every_thread_with_a_keyword(
     name, count = propose(labelled, study, path)
     assert name.startswith("cues")
     with labelled.reading() as session:
-        found = latest_proposals(session)
+        found = list(latest_proposals(session))
     assert len(found) == count == 20
     assert {len(one.causes) for one in found} == {len(study.codebook.causes)}
     for one in found:

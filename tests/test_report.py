@@ -171,7 +171,7 @@ def test_a_models_card_and_evaluation_are_shown(labelled: Database, study: Study
 
 
 def test_a_proposal_that_no_label_confirms_stands_with_its_evidence(labelled: Database, study: Study) -> None:
-    """The surest ones first, with the words they go by; one that agrees with its label is left out."""
+    """The surest of the newest, with the words they go by; one that agrees with its label is left out."""
     with labelled.writing() as session:
         model = keep_model(session, {"name": "m", "digest": "d", "card": {}, "made_at": datetime.now(UTC)})
         finals = [final for final in final_labels(session) if final.label.root_cause][:3]
@@ -181,7 +181,9 @@ def test_a_proposal_that_no_label_confirms_stands_with_its_evidence(labelled: Da
             proposed(final.thread_id, *told)
             for final, *told in zip(finals, said, (0.9, 0.5, 0.8), strict=True)
         ]
-        replace_proposals(session, model, rows)
+        replace_proposals(session, model, [proposed(final.thread_id, "BI", 1.0) for final in finals])
+        newer = {"name": "n", "digest": "e", "card": {}, "made_at": datetime.now(UTC)}
+        replace_proposals(session, keep_model(session, newer), rows)
         table = explained_table(session)
         page = report_html(session, study)
     labels = [final.label.root_cause for final in finals]
