@@ -14,8 +14,8 @@ from sqlalchemy.orm import Session
 from db.crawls import Crawl, CrawlRun, RawPayload
 from db.final_labels import each_final_label
 from db.label_events import LabelEvent
-from db.threads import Thread
-from pipeline.export import time_text
+from db.threads import Thread, by_url
+from pipeline.export import BATCH, time_text
 from pipeline.study import Study
 from pipeline.table import Table
 
@@ -34,7 +34,8 @@ def fingerprint(session: Session, study: Study) -> str:
     Two databases with the same threads and labels have the same one, whatever their order.
     """
     digest = hashlib.sha256(study.codebook.digest.encode())
-    for row in session.execute(select(Thread.url, Thread.content_sha256).order_by(Thread.url)):
+    contents = select(Thread.url, Thread.content_sha256).order_by(by_url(session))
+    for row in session.execute(contents, execution_options={"yield_per": BATCH}):
         digest.update(json.dumps(list(row)).encode())
     for final in each_final_label(session, active=True):
         label = final.label
@@ -61,14 +62,14 @@ def newest(session: Session) -> datetime | None:
     return None
 
 
-def facts(session: Session, study: Study) -> Table:
-    """What the numbers rest on: study, codebook, data and program, each with its version or digest."""
+def facts(session: Session, study: Study, fingerprint: str) -> Table:
+    """What the numbers rest on: study, codebook, data (their fingerprint) and program, with versions."""
     payloads, bytes_ = session.execute(select(func.count(), func.sum(func.length(RawPayload.body)))).one()
     rows = (
         ("Study", study.name),
         ("Keywords", ", ".join(study.keywords.counted)),
         ("Codebook", f"{study.codebook.name}, SHA-256 {study.codebook.digest}"),
-        ("Data fingerprint", fingerprint(session, study)),
+        ("Data fingerprint", fingerprint),
         ("Raw answers kept", f"{payloads} of {bytes_ or 0} bytes compressed"),
         ("nanmine", program_version()),
         ("Python", platform.python_version()),

@@ -62,6 +62,7 @@ def report_html(session: Session, study: Study) -> str:
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
     material = read_material(session, everything=True)
+    fingerprint = provenance.fingerprint(session, study)
     script, style = (_asset(name) for name in ("report.js", "report.css"))
     environment = Environment(
         loader=FileSystemLoader(TEMPLATES), autoescape=True, undefined=StrictUndefined, trim_blocks=True
@@ -73,11 +74,11 @@ def report_html(session: Session, study: Study) -> str:
         policy=content_policy(script, style),
         style=style,
         script=script,
-        sections=[_view(section) for section in sections(session, study, material)],
+        sections=[_view(section) for section in sections(session, study, material, fingerprint)],
         labelled=sum(material.groups.values()),
         threads=thread_rows(session),
         version=provenance.program_version(),
-        fingerprint=provenance.fingerprint(session, study),
+        fingerprint=fingerprint,
     )
 
 
@@ -125,7 +126,7 @@ def _view(section: Section) -> dict[str, Any]:
     }
 
 
-def sections(session: Session, study: Study, material: Material) -> list[Section]:
+def sections(session: Session, study: Study, material: Material, fingerprint: str) -> list[Section]:
     """Return the sections in order, but for the list of threads."""
     own = {table.name: table for table in study_tables(material, study, everything=True)}
     details = tuple(table for name, table in own.items() if name not in RESULTS)
@@ -136,7 +137,7 @@ def sections(session: Session, study: Study, material: Material) -> list[Section
         _agreement(session, study),
         _model(session, study),
         Section("details", "More tables", "", (*details, read_patterns(session, study)), folded=True),
-        _provenance(session, study),
+        _provenance(session, study, fingerprint),
     ]
 
 
@@ -172,9 +173,9 @@ def _model(session: Session, study: Study) -> Section:
     return Section("model", "Model", part.text, part.tables, _pictures(part.figures))
 
 
-def _provenance(session: Session, study: Study) -> Section:
+def _provenance(session: Session, study: Study, fingerprint: str) -> Section:
     found = (
-        provenance.facts(session, study),
+        provenance.facts(session, study, fingerprint),
         provenance.crawls(session),
         provenance.runs(session),
         provenance.queries(session),
