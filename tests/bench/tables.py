@@ -1,7 +1,8 @@
-"""A million labels: how long all tables take, and how much memory: `python tests/bench/tables.py [N]`.
+"""A million labels: time and memory of tables, exports and report: `python tests/bench/tables.py [N]`.
 
-First from N final labels in memory, then from a database file with N imported labels, which is filled
-in a process of its own so that only the measured part shows in the peak of memory.
+First from a database file with N imported labels and proposals for two thirds of the threads, which is
+filled in a process of its own so that only the measured part shows in the peak of memory; then all
+tables from N final labels in memory.
 """
 
 from __future__ import annotations
@@ -21,10 +22,12 @@ from sqlalchemy import insert
 
 from db.engine import open_database
 from db.label_events import LabelEvent
+from db.proposals import keep_model, replace_proposals
 from db.records import FinalLabel, Label
 from db.threads import Criterion, Thread, ThreadStratum
 from pipeline.export import export_records
 from pipeline.material import read_groups, read_material
+from pipeline.report import report_html
 from pipeline.status import read_status
 from pipeline.study import Study, load_study
 from pipeline.study_tables import study_tables
@@ -33,6 +36,12 @@ from pipeline.tables import fix_patterns, functions, group, reasons, root_causes
 STRATA = (("TI",), ("TP",), ("PI",), ("PP",), ("PI", "TI"), ())
 CRITERIA = ("closed", "keyword", "library", "replied")
 BATCH = 10_000
+MODEL = {
+    "name": "model of the bench",
+    "digest": "0" * 64,
+    "card": {},
+    "made_at": datetime(2022, 1, 2, tzinfo=UTC),
+}
 
 
 def labels_of(study: Study) -> list[Label]:
@@ -54,7 +63,7 @@ def final_labels(study: Study, number: int) -> list[FinalLabel]:
 
 
 def fill(url: str, number: int) -> None:
-    """Store that many threads with strata, criteria and an imported label each, as wide as real ones."""
+    """Store that many threads with strata, criteria, an imported label and a proposal, wide as real ones."""
     pool, database = labels_of(load_study()), open_database(url)
     for start in range(1, number + 1, BATCH):
         chunk = range(start, min(start + BATCH, number + 1))
@@ -64,6 +73,8 @@ def fill(url: str, number: int) -> None:
             session.execute(insert(ThreadStratum), members)
             session.execute(insert(Criterion), [_criterion(n, name) for n in chunk for name in CRITERIA])
             session.execute(insert(LabelEvent), [_event(n, pool[n % len(pool)]) for n in chunk])
+            model = keep_model(session, MODEL)
+            replace_proposals(session, model, [_proposal(n, pool) for n in chunk if n % 3])
     database.close()
 
 
@@ -96,6 +107,17 @@ def _event(n: int, label: Label) -> dict[str, Any]:
     }  # fmt: skip
 
 
+def _proposal(n: int, pool: list[Label]) -> dict[str, Any]:
+    causes = [pool[(n // 7 + place) % len(pool)].root_cause or "IR" for place in range(3)]
+    shares = (0.6, 0.3, 0.1)
+    piece = {"text": "The loss is nan after some steps of mixed precision.", "weight": 1.5, "position": 0}
+    return {
+        "thread_id": n, "valid_probability": n % 997 / 997, "evidence": [piece] * 4,
+        "causes": [{"code": c, "probability": share} for c, share in zip(causes, shares, strict=True)],
+        "fix_patterns": [{"code": "add-epsilon", "probability": 1.0}],
+    }  # fmt: skip
+
+
 def main(number: int) -> None:
     """Print seconds and megabytes as one JSON document."""
     with tempfile.TemporaryDirectory() as folder, ProcessPoolExecutor(1) as filling:
@@ -106,7 +128,7 @@ def main(number: int) -> None:
 
 
 def from_database(url: str) -> dict[str, float]:
-    """Read from a database file, one after the other: groups, tables, status, exported labels, all tables.
+    """Read from a database file, one thing after the other: counts, exports, all tables, the report.
 
     The megabytes are the peak so far.
     """
@@ -118,9 +140,12 @@ def from_database(url: str) -> dict[str, float]:
             "tables": lambda: study_tables(read_material(session), study),
             "status": lambda: read_status(session, study),
             "export_labels": lambda: sum(1 for _ in export_records(session, "labels")),
+            "export_events": lambda: sum(1 for _ in export_records(session, "events")),
+            "export_proposals": lambda: sum(1 for _ in export_records(session, "proposals")),
             "all_tables": lambda: study_tables(
                 read_material(session, everything=True), study, everything=True
             ),
+            "report": lambda: report_html(session, study),
         }
         for name, read in readers.items():
             started, worked = time.perf_counter(), time.process_time()
