@@ -7,12 +7,14 @@ session begins with BEGIN IMMEDIATE; on PostgreSQL it takes one advisory lock in
 from __future__ import annotations
 
 import fcntl
+import os
 import re
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from sqlalchemy import URL, Engine, create_engine, event, inspect, make_url, text
 from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError
@@ -118,9 +120,22 @@ def create_engine_for(url: str) -> Engine:
             " (PostgreSQL needs the extra nanmine[postgres])"
         ) from None
     if engine.dialect.name == "sqlite":
+        if _is_at_rest(engine.url):
+            event.listen(engine, "do_connect", _as_immutable)
         event.listen(engine, "connect", _set_up_sqlite)
         event.listen(engine, "begin", _begin_sqlite)
     return engine
+
+
+def _is_at_rest(url: URL) -> bool:
+    """Say whether SQLite can put no -wal beside the file and finds none: it would not open it as usual."""
+    path = Path(url.database or "").resolve()
+    return path.is_file() and not os.access(path.parent, os.W_OK) and not Path(f"{path}-wal").exists()
+
+
+def _as_immutable(_dialect: Any, _record: Any, arguments: list[Any], parameters: dict[str, Any]) -> None:
+    arguments[0] = f"file:{quote(arguments[0])}?immutable=1"
+    parameters["uri"] = True
 
 
 def _set_up_sqlite(connection: sqlite3.Connection, _record: Any) -> None:
@@ -196,7 +211,7 @@ ADVICE = {
     r"disk is full|No space left": "free some space and run again; nothing half-written was kept",
     r"unable to open database file": "check that the folder exists and can be written",
     r"not a database|malformed": "name another file, or restore this one",
-    r"readonly|read-only": "make it writable, or name another with --database",
+    r"readonly|read-only": "make it writable, or copy it (and its -wal, if any) to where you can write",
     r"connection failed|could not connect|[Cc]onnection refused": "check the URL and that the server runs",
     r"no such table|does not exist": "it is not nanmine's, or is damaged; run: nanmine db check",
 }

@@ -4,8 +4,13 @@ from __future__ import annotations
 
 import importlib
 import multiprocessing
+import os
 import pkgutil
+import shutil
 import sqlite3
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -17,8 +22,9 @@ from sqlalchemy.exc import IntegrityError
 import db
 from db.base import Base
 from db.crawls import Memory
-from db.engine import Database, head_revision, open_database
+from db.engine import VERSIONS, Database, head_revision, open_database
 from db.errors import DatabaseError, StoppedEarly
+from flows.cli import run
 
 
 def differences(database: Database) -> list[object]:
@@ -160,3 +166,63 @@ def test_a_password_is_never_shown() -> None:
     with pytest.raises(DatabaseError) as caught:
         open_database("postgresql://ada:lovelace@127.0.0.1:1/study")
     assert "lovelace" not in str(caught.value)
+
+
+@contextmanager
+def nobody(folder: Path) -> Iterator[None]:
+    """Be somebody who can read the folder and cannot write it: root could write it whatever its mode."""
+    folder.chmod(0o555)
+    if os.getuid() == 0:
+        os.setresuid(65534, 65534, 0)
+    try:
+        if not os.access(VERSIONS, os.R_OK):
+            pytest.skip("only root can read this clone")
+        yield
+    finally:
+        if os.geteuid() == 65534:
+            os.setresuid(0, 0, 0)
+        folder.chmod(0o755)
+
+
+@pytest.fixture
+def folder(labelled: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """The working folder, which anybody can reach, with a database file that was closed."""
+    labelled.close()
+    with tempfile.TemporaryDirectory() as path:
+        shutil.copy(tmp_path / "study.db", path)
+        monkeypatch.chdir(path)
+        yield Path(path)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [["status"], ["tables"], ["label", "report"], ["export", "labels"], ["report", "--out", "/dev/null"]],
+)
+def test_a_database_in_a_folder_that_cannot_be_written_can_be_read(
+    folder: Path, words: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What only reads says the same of a file on a read-only medium as of one that can be written."""
+    command = ["--database", "sqlite:///study.db", *words]
+    assert run(command) == 0
+    said = capsys.readouterr().out
+    with nobody(folder):
+        code = run(command)
+    told = capsys.readouterr()
+    assert (code, told.out) == (0, said), told.err
+    assert [path.name for path in folder.iterdir()] == ["study.db"]
+
+
+def test_changes_that_wait_beside_a_database_are_read_with_it(folder: Path) -> None:
+    """A -wal that was copied along counts, and nothing can be written: one line says what to do."""
+    writer = open_database("sqlite:///study.db")
+    with writer.writing() as session:
+        session.execute(text("update thread set title = 'waits' where id = 1"))
+    (folder / "study.db-shm").chmod(0o644)
+    with nobody(folder):
+        reader = open_database("sqlite:///study.db")
+        with reader.reading() as session:
+            assert session.scalar(text("select title from thread where id = 1")) == "waits"
+        with pytest.raises(DatabaseError, match="make it writable, or copy"), reader.writing() as session:
+            session.execute(text("update thread set title = 'cannot'"))
+        reader.close()
+    writer.close()
