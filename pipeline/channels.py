@@ -26,7 +26,8 @@ LOG_LINE = re.compile(
 AUTOMATIC = re.compile(
     r"automatically (?:closed|locked|marked|closing)|satisfied with the resolution"
     r"|lack of (?:recent )?activity|has not had (?:any )?recent activity"
-    r"|closing as stale|marked as stale|due to inactivity",
+    r"|closing (?:this )?as (?:stale|resolved)|marked as stale|due to inactivity"
+    r"|feel free to (?:re-?open|open)|(?:can|may|should|could) (?:we|i|you|this be) close",
     re.IGNORECASE,
 )
 

@@ -21,7 +21,7 @@ from pipeline.pieces import Pieces, pieces_of
 from pipeline.rules import Rules
 from pipeline.tokens import tokens_of
 
-FEATURES_VERSION = 2  # goes up when any count or piece of any document changes
+FEATURES_VERSION = 3  # goes up when any count or piece of any document changes
 WIDTH = 2**18  # columns a block
 HEAD = 6_000  # characters of a channel that character n-grams are counted in
 Floats = np.ndarray[Any, np.dtype[np.float64]]

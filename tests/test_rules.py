@@ -120,7 +120,8 @@ def test_without_an_accepted_answer_the_last_replies_of_people_stand_for_it() ->
         PostText("reply", "first", "text"),
         PostText("reply", "second", "text"),
     ]
-    posts += [PostText("reply", "third", "text"), PostText("reply", "This was automatically closed.", "text")]
+    closing = ("This was automatically closed.", "Can we close this?", "Feel free to reopen if needed.")
+    posts += [PostText("reply", said, "text") for said in ("third", *closing)]
     found = [piece.text for piece in segments_of("t", posts, "", KEYWORDS) if piece.channel == "answer"]
     assert found == ["second", "third"]
 
@@ -165,3 +166,28 @@ def test_the_bundled_cues_name_the_cause_that_a_plain_answer_gives(text: str, ca
     hits = [hit.cue for hit in rules.find((Segment("answer", text, 1),))]
     scores = rules.cause_weights[hits].sum(axis=0)
     assert rules.codebook.cause_codes[int(scores.argmax())] == cause
+
+
+@pytest.mark.parametrize(
+    ("channel", "settled", "open_"),
+    [
+        ("answer", "I found the reason: the mask was empty.", "Did you solve this? I have the same problem."),
+        ("answer", "Thanks, that worked, no more nan.", "Thanks, but the loss is still nan after that."),
+        ("answer", "You should lower it, because it overflows.", "Maybe try that? I have no idea."),
+        ("replies", "Fixed in #1234, closing.", "I cannot reproduce it, please share your code."),
+        ("tags", "github a/b pull ", "github a/b issue unanswered"),
+        ("tags", "stackoverflow  question accepted", "stackoverflow  question unanswered"),
+        ("tags", "pytorch-forums  topic accepted", "pytorch-forums  topic "),
+    ],
+)
+def test_the_bundled_cues_tell_a_settled_thread_from_an_open_one(
+    channel: str, settled: str, open_: str
+) -> None:
+    """What somebody found, or what is marked as solved, passes the second step before what stays open."""
+    rules = Rules(load_study().codebook)
+
+    def settles(text: str) -> float:
+        hits = [hit.cue for hit in rules.find((Segment(channel, text, 1),))]
+        return float(rules.valid_weights[hits].sum(axis=0)[1])
+
+    assert settles(settled) > settles(open_) + 1
