@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from textwrap import wrap
 
 from db.threads import Thread
+from pipeline.channels import LOG_LINE
 from pipeline.keywords import KeywordMatcher
 from pipeline.terminal import printable
 from pipeline.text import to_text
@@ -20,6 +21,7 @@ from pipeline.text import to_text
 HEAD, MATCH, DIM = "head", "match", "dim"
 FENCE = re.compile(r" {0,3}(```|~~~)")
 QUOTE = re.compile(r" {0,3}>(?!>> )")  # and no prompt of Python
+INDENTED = (" ", "\t")  # below a line of a log it is more of it: a frame's code, a message's rest
 LONGEST_TITLE = 1000
 
 
@@ -27,13 +29,15 @@ LONGEST_TITLE = 1000
 class Line:
     """One line of the screen: (text, style) pieces; styles are head, prose, code, match and dim.
 
-    `post`, `start` and `end` say what it shows: characters of a post's text, or no post's.
+    `post`, `start` and `end` say what it shows: characters of a post's text, or no post's. `is_log` marks
+    a line of a log or traceback, fenced or not.
     """
 
     pieces: tuple[tuple[str, str], ...]
     post: int | None = None
     start: int = 0
     end: int = 0
+    is_log: bool = False
 
     @property
     def text(self) -> str:
@@ -124,15 +128,16 @@ def _lines(
     post: int, text: str, styles: list[tuple[int, str]], width: int, is_markdown: bool
 ) -> Iterator[Line]:
     starts = [start for start, _ in styles]
-    position = 0
+    position, is_log = 0, False
     for paragraph in text.split("\n"):
         end = position + len(paragraph)
+        is_log = bool(LOG_LINE.match(paragraph[:200])) or (is_log and paragraph.startswith(INDENTED))
         is_dim = is_markdown and _is_dim(paragraph, styles[bisect_right(starts, position) - 1][1])
         for start, stop in _wrapped(paragraph, position, width):
             pieces = _pieces(text, start, stop, styles, starts)
             if is_dim:
                 pieces = ((piece, style if style == MATCH else DIM) for piece, style in pieces)
-            yield Line(tuple(pieces), post, start, stop)
+            yield Line(tuple(pieces), post, start, stop, is_log)
         position = end + 1
 
 

@@ -44,7 +44,7 @@ class DocumentView(ScrollView, can_focus=True):
             self.post_message(self.Widened())
 
     def show(self, document: Document, top: int = 0) -> None:
-        """Show another document, from its first line or from `top`, with long code folded or not."""
+        """Show another document, from its first line or from `top`, with long code and logs folded or not."""
         self.whole, self.spans = document, []
         self.document = folded(document) if self.is_folded else document
         self.virtual_size = Size(1, len(self.document.lines))
@@ -61,12 +61,12 @@ class DocumentView(ScrollView, can_focus=True):
         self.spans = spans
 
     def toggle(self) -> None:
-        """Show long code whole, or folded again."""
+        """Show long code and logs whole, or folded again."""
         self.is_folded = not self.is_folded
         self.show_again(self.whole)
 
     def hides(self, words: str) -> bool:
-        """Say whether some of these words stand in code that is folded."""
+        """Say whether some of these words stand in what is folded."""
         return len(self.document.hits(words)) < len(self.whole.hits(words))
 
     def jump(self, targets: Sequence[int], step: int, above: int = 0) -> bool:

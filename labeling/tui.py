@@ -211,7 +211,7 @@ class AnnotationScreen(App[None]):
         self.say("" if is_there else "no keyword further on")
 
     def action_fold(self) -> None:
-        """Show long code whole, or folded again."""
+        """Show long code and logs whole, or folded again."""
         self.found_line = None
         self.view.toggle()
 

@@ -251,8 +251,8 @@ def test_long_code_is_folded_to_its_ends_and_keywords() -> None:
     short = folded(whole)
     post = shown(short)[short.post_lines[0] + 1 : short.post_lines[1]]
     assert post == [
-        "It fails:", "```", *(f"step {at}" for at in range(6)), "    ⋯ 23 more lines of code, z shows them",
-        "step 29", "loss nan", "step 31", "    ⋯ 24 more lines of code, z shows them",
+        "It fails:", "```", *(f"step {at}" for at in range(6)), "    ⋯ 23 more lines, z shows them",
+        "step 29", "loss nan", "step 31", "    ⋯ 24 more lines, z shows them",
         *(f"step {at}" for at in range(56, 60)), "```", "> It did?", "Why?",
     ]  # fmt: skip
     assert [short.lines[line].text for line in short.match_lines] == ["loss nan"] * 2
@@ -261,16 +261,32 @@ def test_long_code_is_folded_to_its_ends_and_keywords() -> None:
     ]
 
 
-@given(st.lists(st.sampled_from(["prose", "    code", "```", "nan", "> quote", ""]), max_size=80))
-def test_folding_hides_code_without_a_keyword_and_nothing_else(lines: list[str]) -> None:
+def test_a_long_log_without_a_fence_is_folded_too() -> None:
+    """Log lines of whatever length, and what is indented below one, fold; as many lines of prose do not."""
+    log = [f"epoch {at}: " + "loss 0.25 " * 6 + "\n  saved" for at in range(20)]
+    log[10] = "epoch 10: loss nan"
+    whole = to_document(made_thread("\n".join(["It fails:", *log, "Why?"])), KEYWORDS, 40)
+    short = folded(whole)
+    post = shown(short)[short.post_lines[0] + 1 : short.post_lines[1]]
+    assert (post[0], post[1][:8], post[-1]) == ("It fails:", "epoch 0:", "Why?")
+    assert "epoch 10: loss nan" in post and len(post) < 20
+    assert sum("more lines, z" in line for line in post) == 2
+    prose = to_document(made_thread("\n".join(["It fails and fails."] * 60)), KEYWORDS, 40)
+    assert folded(prose) == prose
+
+
+@given(
+    st.lists(st.sampled_from(["prose", "    code", "```", "nan", "> quote", "", "step 1: 0.5"]), max_size=80)
+)
+def test_folding_hides_code_and_logs_without_a_keyword_and_nothing_else(lines: list[str]) -> None:
     """Every line of prose and every keyword stays, in order, and the counts say what is hidden."""
     whole = to_document(made_thread("\n".join(lines)), KEYWORDS, 40)
     short = folded(whole)
-    folds = [line.text for line in short.lines if "more lines of code" in line.text]
+    folds = [line.text for line in short.lines if "more lines, z" in line.text]
     assert len(whole.lines) == len(short.lines) - len(folds) + sum(int(fold.split()[1]) for fold in folds)
     assert len(short.match_lines) == len(whole.match_lines)
     assert [line for line in short.lines if line in whole.lines] == [
-        line for line in short.lines if "more lines of code" not in line.text
+        line for line in short.lines if "more lines, z" not in line.text
     ]
 
 
