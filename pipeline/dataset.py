@@ -17,6 +17,7 @@ from pipeline.channels import PostText, Segment, segments_of
 from pipeline.study import Study
 
 BATCH = 200  # threads read at a time
+SHORT, LONG = 2, 10  # replies at most in a short thread, and those that a long one has more than
 EARLY = 400  # characters of an opening post in which what it is about is said
 FACTS = (
     "keyword in title",
@@ -66,9 +67,8 @@ def to_document(thread: Thread, study: Study) -> Document:
     posts = [PostText(post.role, post.body, post.body_format, post.accepted) for post in thread.posts]
     replies = sum(post.role == "reply" for post in posts)
     state = "accepted" if thread.accepted else "" if replies else "unanswered"
-    tags = " ".join(
-        (thread.source, thread.repository or "", thread.kind, state, *thread.tags, *thread.libraries)
-    )
+    told = (thread.source, thread.repository or "", thread.kind, state, _size(replies))
+    tags = " ".join((*told, *thread.tags, *thread.libraries))
     segments = segments_of(thread.title, posts, tags, study.keywords)
     facts = _facts(segments, replies, thread.accepted, study)
     return Document(
@@ -112,6 +112,11 @@ def read_documents(session: Session, study: Study, thread_ids: Sequence[int]) ->
         found = {thread.id: thread for thread in session.scalars(query)}
         yield from (to_document(found[id_], study) for id_ in ids if id_ in found)
         session.expunge_all()
+
+
+def _size(replies: int) -> str:
+    """Return the word for a thread in whose many replies a cue stands by chance, or whose few say little."""
+    return "long" if replies > LONG else "short" if replies <= SHORT else ""
 
 
 def _group(repository: str | None, url: str) -> str:

@@ -7,10 +7,13 @@ import pytest
 
 from pipeline.channels import LONGEST, PostText, Segment, segments_of
 from pipeline.codebook import to_codebook
+from pipeline.dataset import to_document
 from pipeline.errors import StudyError
 from pipeline.keywords import KeywordMatcher
+from pipeline.records import PostRecord, ThreadRecord
 from pipeline.rules import Hit, Rules
 from pipeline.study import load_study
+from tests.model_documents import stored
 
 CODEBOOK = """
 [[types]]
@@ -175,9 +178,9 @@ def test_the_bundled_cues_name_the_cause_that_a_plain_answer_gives(text: str, ca
         ("answer", "Thanks, that worked, no more nan.", "Thanks, but the loss is still nan after that."),
         ("answer", "You should lower it, because it overflows.", "Maybe try that? I have no idea."),
         ("replies", "Fixed in #1234, closing.", "I cannot reproduce it, please share your code."),
-        ("tags", "github a/b pull ", "github a/b issue unanswered"),
-        ("tags", "stackoverflow  question accepted", "stackoverflow  question unanswered"),
-        ("tags", "pytorch-forums  topic accepted", "pytorch-forums  topic "),
+        ("tags", "github a/b pull  short", "github a/b issue unanswered short"),
+        ("tags", "stackoverflow  question accepted short", "stackoverflow  question unanswered short"),
+        ("tags", "pytorch-forums  topic accepted short", "pytorch-forums  topic  short"),
     ],
 )
 def test_the_bundled_cues_tell_a_settled_thread_from_an_open_one(
@@ -191,3 +194,32 @@ def test_the_bundled_cues_tell_a_settled_thread_from_an_open_one(
         return float(rules.valid_weights[hits].sum(axis=0)[1])
 
     assert settles(settled) > settles(open_) + 1
+
+
+@pytest.mark.parametrize(
+    ("replies", "accepted", "said"),
+    [
+        (0, False, "issue unanswered short"),
+        (2, True, "issue accepted short"),
+        (3, False, "issue torch"),
+        (11, False, "issue long"),
+    ],
+)
+def test_the_tags_say_of_what_kind_and_how_long_a_thread_is(replies: int, accepted: bool, said: str) -> None:
+    """Cues can ask for the kind, for an accepted answer, for no reply, and for few or many."""
+    posts = [PostRecord("opening", "0", "It is nan.", "markdown")]
+    posts += [PostRecord("reply", str(number), "So?", "markdown") for number in range(replies)]
+    thread = ThreadRecord(
+        "github",
+        "a/b#1",
+        "https://github.com/a/b/issues/1",
+        "issue",
+        "nan",
+        tuple(posts),
+        None,
+        libraries=("torch",),
+        accepted=accepted,
+    )
+    document = to_document(stored(thread), load_study())
+    (tags,) = (segment.text for segment in document.segments if segment.channel == "tags")
+    assert said in " ".join(tags.split())
