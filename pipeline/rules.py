@@ -17,6 +17,7 @@ import numpy as np
 from pipeline.channels import CHANNELS, Segment
 from pipeline.codebook import Codebook
 from pipeline.errors import StudyError
+from pipeline.trigrams import Needs, Runs, runs_of
 
 VALID = "valid"
 SPOKEN = ("title", "prose", "replies", "answer")  # where a cue looks unless it says otherwise
@@ -77,16 +78,24 @@ class Rules:
                 weights[number, column] = sign * cue.weight
         return weights
 
+    @cached_property
+    def _needs(self) -> tuple[Needs, ...]:
+        return tuple(Needs.of(cue.pattern) for cue in self.cues)
+
     def find(self, segments: tuple[Segment, ...]) -> tuple[Hit, ...]:
         """Return the first hit of each cue that hits, in cue order."""
-        return tuple(hit for number in range(len(self.cues)) if (hit := self._find_one(number, segments)))
+        held = tuple(runs_of(segment.text) for segment in segments)
+        anywhere = frozenset().union(*held)
+        numbers = (number for number, needs in enumerate(self._needs) if needs.met_by(anywhere))
+        return tuple(hit for number in numbers if (hit := self._find_one(number, segments, held)))
 
-    def _find_one(self, number: int, segments: tuple[Segment, ...]) -> Hit | None:
-        cue = self.cues[number]
+    def _find_one(self, number: int, segments: tuple[Segment, ...], held: tuple[Runs, ...]) -> Hit | None:
+        cue, needs = self.cues[number], self._needs[number]
         if not cue.pattern.pattern:
             return Hit(number, None)
         for place, segment in enumerate(segments):
-            if segment.channel in cue.channels and (found := cue.pattern.search(segment.text)):
+            read = segment.channel in cue.channels and needs.met_by(held[place])
+            if read and (found := cue.pattern.search(segment.text)):
                 return Hit(number, place, found.start())
         return None
 
