@@ -52,6 +52,9 @@ class CachedFeatures(Base):
     pieces: Mapped[bytes] = mapped_column(LargeBinary)
 
 
+CACHED = CachedFeatures.__table__  # rows of it come without the work of the mapper
+
+
 class ProposalModel(Base):
     """A model: its name, the digest of its file (none for the cues alone), its card, when it was last made.
 
@@ -203,22 +206,21 @@ def drop_proposals(session: Session, model_id: int, kept: Collection[int]) -> No
 
 
 def cached_ids(session: Session, keys: Sequence[str]) -> dict[str, int]:
-    """Return the ids of the rows of the cache under some keys, where they are there."""
-    columns = (CachedFeatures.key, CachedFeatures.id)
+    """Return the id of the row of the cache under each key that is there; of many keys, of all there are."""
+    query = select(CACHED.c.key, CACHED.c.id)
     if len(keys) > MANY:
-        found = dict(session.execute(select(*columns)).tuples().all())
-        return {key: found[key] for key in keys if key in found}
+        return dict(map(tuple, session.execute(query)))
     batches = (keys[start : start + BATCH] for start in range(0, len(keys), BATCH))
-    queries = (select(*columns).where(CachedFeatures.key.in_(batch)) for batch in batches)
+    queries = (query.where(CACHED.c.key.in_(batch)) for batch in batches)
     return {key: id_ for query in queries for key, id_ in session.execute(query)}
 
 
 def cached_rows(session: Session, ids: Sequence[int], columns: Sequence[str]) -> list[tuple[Any, ...]]:
     """Return some columns of the rows of the cache with these ids, in their order."""
-    wanted = [getattr(CachedFeatures, name) for name in ("id", *columns)]
+    wanted = select(CACHED.c.id, *(CACHED.c[name] for name in columns))
     found: dict[int, tuple[Any, ...]] = {}
     for start in range(0, len(ids), BATCH):
-        query = select(*wanted).where(CachedFeatures.id.in_(ids[start : start + BATCH]))
+        query = wanted.where(CACHED.c.id.in_(ids[start : start + BATCH]))
         found.update((row[0], row[1:]) for row in session.execute(query).tuples())
     return [found[id_] for id_ in ids]
 

@@ -77,17 +77,15 @@ class FeatureCache:
                 "pieces": pack(trace),
             }
 
-    def find(self, session: Session, references: Sequence[Reference]) -> dict[Reference, int]:
-        """Return where in the cache threads are, in order; one that changed as it was read is left out."""
-        keys = {reference: self.key(reference) for reference in references}
-        there = cached_ids(session, list(keys.values()))
-        return {reference: there[key] for reference, key in keys.items() if key in there}
+    def find(self, session: Session, references: Sequence[Reference]) -> list[tuple[int, Reference]]:
+        """Return where in the cache each thread is; one that changed as it was read is left out."""
+        keys = [self.key(reference) for reference in references]
+        there = cached_ids(session, keys)
+        return [(there[key], one) for key, one in zip(keys, references, strict=True) if key in there]
 
-    def features(self, session: Session, references: Sequence[Reference]) -> Features:
-        """Return the cached features of some threads, row by row; KeyError if one is not cached."""
-        there = self.find(session, references)
-        ids = [there[reference] for reference in references]
-        return self.sheet(cached_rows(session, ids, SCORED)).features()
+    def features(self, session: Session, rows: Sequence[int]) -> Features:
+        """Return the features in some rows of the cache (their ids), in this order."""
+        return self.sheet(cached_rows(session, rows, SCORED)).features()
 
     def sheet(self, rows: Sequence[tuple[bytes, ...]]) -> Sheet:
         """Return rows of the cache, of the columns SCORED, as a sheet."""

@@ -42,7 +42,7 @@ BLOCKS = (
     Block("title words", ("title",), "word", (1, 2)),
     Block("title characters", ("title",), "char_wb", (3, 5)),
     Block("question words", ("prose",), "word", (1, 2)),
-    Block("question characters", ("prose",), "char_wb", (3, 5)),
+    Block("question characters", ("prose",), "char_wb", (4, 4)),
     Block("code words", ("code",), "word", (1, 1)),
     Block("log words", ("log",), "word", (1, 1)),
     Block("reply words", ("replies",), "word", (1, 2)),

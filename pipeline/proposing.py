@@ -76,8 +76,9 @@ def read_labelled(
     cache = FeatureCache(study)
     cache.fill(database, found, progress)
     with database.reading() as session:
-        found = list(cache.find(session, found))
-        features = cache.features(session, found)
+        cached = cache.find(session, found)
+        features = cache.features(session, [row for row, _ in cached])
+    found = [one for _, one in cached]
     own = tuple(_known(labels[one.thread_id].label, study) for one in found)
     groups = np.array([one.group for one in found])
     if grouped and len(found) <= DUPLICATES_UP_TO:

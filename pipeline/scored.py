@@ -7,6 +7,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from operator import itemgetter
 from typing import Any, TypeVar
 
 import numpy as np
@@ -20,7 +21,7 @@ from pipeline.features import Floats, Numbers
 from pipeline.model import Model, fix_probabilities
 from pipeline.scoring import Weighed
 
-PART = 250  # threads scored at a time
+PART = 500  # threads scored at a time
 AHEAD = 4  # parts that may wait to be scored
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -67,13 +68,12 @@ def _parts(
     database: Database, cache: FeatureCache, references: Sequence[Reference], columns: tuple[str, ...]
 ) -> Iterator[tuple[Sequence[Reference], list[tuple[bytes, ...]]]]:
     with database.reading() as session:
-        there = cache.find(session, references)
-    lying = sorted(there, key=there.__getitem__)
+        lying = sorted(cache.find(session, references), key=itemgetter(0))
     for start in range(0, len(lying), PART):
         part = lying[start : start + PART]
         with database.reading() as session:
-            rows = cached_rows(session, [there[reference] for reference in part], columns)
-        yield part, rows
+            rows = cached_rows(session, [row for row, _ in part], columns)
+        yield [reference for _, reference in part], rows
 
 
 def _in_order(work: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:

@@ -88,19 +88,19 @@ class Scorer:
 
     @cached_property
     def _table(self) -> Numbers:
-        """The weight of a logarithm in an unscaled cell (scores × known columns and one for the rest)."""
-        table = np.zeros((self.weights.shape[1], len(self.weights) + 1), dtype=np.float32)
-        np.multiply(self.weights.T, self.weighting.idf, out=table[:, :-1], casting="same_kind")
+        """The weight of a logarithm in an unscaled cell (known columns and one for the rest × scores)."""
+        table = np.zeros((len(self.weights) + 1, self.weights.shape[1]), dtype=np.float32)
+        np.multiply(self.weights, self.weighting.idf[:, None], out=table[:-1], casting="same_kind")
         return table
 
     def scores(self, weighed: Weighed) -> Floats:
         """Return what the text of each document adds to each score (n × scores)."""
-        cells = np.stack([weighed.logs @ row for row in self._table], axis=1)
-        return np.asarray(np.einsum("nb,nbk->nk", weighed.scale, cells.reshape(*weighed.scale.shape, -1)))
+        cells = (weighed.logs @ self._table).reshape(*weighed.scale.shape, -1)
+        return np.asarray(np.einsum("nb,nbk->nk", weighed.scale, cells))
 
     def contributions(self, weighed: Weighed, chosen: Numbers) -> Numbers:
         """Return what each count adds to one score, which is `chosen` (n, numbers of scores) for each row."""
         sizes = np.diff(weighed.logs.indptr)
-        offsets = np.repeat(np.asarray(chosen) * self._table.shape[1], len(BLOCKS))
-        weights = self._table.ravel().take(np.repeat(offsets, sizes) + weighed.logs.indices)
+        places = weighed.logs.indices * self._table.shape[1]
+        weights = self._table.ravel().take(places + np.repeat(np.repeat(chosen, len(BLOCKS)), sizes))
         return np.asarray(weighed.logs.data * weights * np.repeat(weighed.scale.ravel(), sizes))

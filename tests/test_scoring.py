@@ -90,7 +90,8 @@ def test_parts_and_cores_change_no_score(
         found = references(session, study)
     cache.fill(labelled, found)
     with labelled.reading() as session:
-        valid, causes = model.predict(cache.features(session, found))
+        rows = [row for row, _ in cache.find(session, found)]
+        valid, causes = model.predict(cache.features(session, rows))
     told = {one.thread_id: row for row, one in enumerate(found)}
     for part, cores in ((500, 2), (3, 1), (1, 4)):
         monkeypatch.setattr("pipeline.scored.PART", part)

@@ -112,7 +112,8 @@ def fill(url: str) -> Figures:
         label(database, study, one, cause)
     figures |= timed("train", lambda: train_model(database, study, _model(url)))
     with database.reading() as session:
-        columns = len(cache.features(session, found).counts.data) / len(found)
+        rows = [row for row, _ in cache.find(session, found)]
+        columns = cache.features(session, rows).counts.nnz / len(found)
     database.close()
     return {"columns": round(columns)} | figures
 
