@@ -3,7 +3,7 @@
 1,000 made-up threads are read into the cache, some of them labelled; then N threads (100,000) are
 scored whose cached rows are put together from blocks of the rows of those 1,000. The made-up threads
 are as long as real ones: `columns` is how many counts of a thread are not zero on average, and it is
-2,200 among the candidates of the shared corpus. Each step runs in a process of its own, after a first
+1,400 among the candidates of the shared corpus. Each step runs in a process of its own, after a first
 call has loaded the libraries (but for `command`); `seconds` are wall time, `cpu_seconds` the processor's.
 """
 
