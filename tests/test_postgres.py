@@ -22,8 +22,11 @@ from db.errors import StoppedEarly
 from pipeline.export import export_records
 from pipeline.journal import begin_run, keep_payloads
 from pipeline.material import read_material
+from pipeline.proposing import propose
+from pipeline.provenance import fingerprint
 from pipeline.records import PostRecord, ThreadRecord
 from pipeline.report import report_html
+from pipeline.report_parts import explained_table
 from pipeline.store import Counts, upsert_threads
 from pipeline.study import Study
 from pipeline.study_tables import study_tables
@@ -124,14 +127,16 @@ def test_writers_and_activities_exclude_each_other(postgres: Database) -> None:
 def test_tables_and_exports_are_those_of_sqlite(
     postgres: Database, labelled: Database, study: Study, fill_study: Callable[[Database], None]
 ) -> None:
-    """The same threads and labels give the same tables and the same records on both."""
+    """The same threads and labels give the same tables, records, proposals and fingerprint on both."""
     fill_study(postgres)
     found = []
     for database in (postgres, labelled):
+        propose(database, study, Path("none.npz"))
         with database.reading() as session:
             tables = study_tables(read_material(session, everything=True), study, everything=True)
             kinds = ("threads", "matches", "labels", "annotations", "proposals")
             records = {kind: list(export_records(session, kind)) for kind in kinds}
             views = session.execute(text("select url, title, strata from threads order by url")).all()
-            found.append((tables, records, views, report_html(session, study).count("<tr>")))
+            facts = (explained_table(session), fingerprint(session, study))
+            found.append((tables, records, views, facts, report_html(session, study).count("<tr>")))
     assert found[0] == found[1]
