@@ -83,7 +83,7 @@ def test_a_row_scores_the_same_in_every_company() -> None:
 def test_parts_and_cores_change_no_score(
     labelled: Database, study: Study, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """From the cache every thread gets what `predict` gives it, in parts of any size."""
+    """From the cache every thread gets what `predict` gives it, in parts of any size, of few threads and many."""
     cache = FeatureCache(study)
     model = train(read_labelled(labelled, study).examples, cache.rules)
     with labelled.reading() as session:
@@ -93,8 +93,9 @@ def test_parts_and_cores_change_no_score(
         rows = [row for row, _ in cache.find(session, found)]
         valid, causes = model.predict(cache.features(session, rows))
     told = {one.thread_id: row for row, one in enumerate(found)}
-    for part, cores in ((500, 2), (3, 1), (1, 4)):
+    for part, cores, many in ((500, 2, 10_000), (3, 1, 2), (1, 4, 0)):
         monkeypatch.setattr("pipeline.scored.PART", part)
+        monkeypatch.setattr("db.proposals.MANY", many)
         monkeypatch.setattr("os.cpu_count", lambda cores=cores: cores)
         parts = list(scored(labelled, cache, model, found))
         threads = [one for own in parts for one in own.references]
