@@ -83,7 +83,7 @@ def test_a_row_scores_the_same_in_every_company() -> None:
 def test_parts_and_cores_change_no_score(
     labelled: Database, study: Study, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """From the cache every thread gets what `predict` gives it, in parts of any size, of few threads and many."""
+    """From the cache every thread gets what `predict` gives it, in parts of any size, few or many."""
     cache = FeatureCache(study)
     model = train(read_labelled(labelled, study).examples, cache.rules)
     with labelled.reading() as session:
