@@ -24,9 +24,10 @@ from pipeline.codebook import Codebook
 from pipeline.dataset import FACTS
 from pipeline.features import Features, Floats
 from pipeline.logistic import PriorLogistic
+from pipeline.rows import Rows
 from pipeline.rules import Rules
 from pipeline.scoring import Scorer, Sheet, Weighed
-from pipeline.space import Rows, Space, are_few, sample
+from pipeline.space import Space, are_few, sample
 from pipeline.weighting import Weighting
 
 SEED = 20220731
@@ -203,9 +204,8 @@ def _known(settings: dict[str, Any], name: str) -> Choice | None:
 
 def _fit(rows: Rows, examples: Examples, task: Task, known: Choice | None, seed: int) -> tuple[Head, Choice]:
     """Fit one head; without any row it keeps to the cues."""
-    texts = len(rows.blocks) - len(FACTS) - len(task.cues)
     if not len(task.rows):
-        return _rules_head(task.cues, texts), known or Choice()
+        return _rules_head(task.cues, rows.sums.shape[0]), known or Choice()
     own, labels = rows.take(task.rows), task.classes[task.rows].astype(int)
     prior = examples.features.cues[task.rows] @ task.cues
     choice = known or _choose(own, labels, prior, examples.groups[task.rows], seed)
@@ -213,8 +213,7 @@ def _fit(rows: Rows, examples: Examples, task: Task, known: Choice | None, seed:
     fitted = PriorLogistic(prior.shape[1], choice.penalty).fit(
         space.coordinates, labels, choice.trust * prior
     )
-    weights = space.weights(fitted.weights_ / choice.temperature)
-    text, facts, cues = np.split(weights, [texts, texts + len(FACTS)])
+    text, facts, cues = rows.parted(space.weights(fitted.weights_ / choice.temperature))
     cues = cues + choice.trust * task.cues / choice.temperature
     head = Head(text.astype(np.float32), facts, cues, fitted.intercept_ / choice.temperature)
     return head, replace(choice, shares=space.shares.tolist())

@@ -14,47 +14,16 @@ from typing import Any
 
 import numpy as np
 from scipy.optimize import nnls
-from scipy.sparse import csr_matrix, hstack
+from scipy.sparse import csr_matrix
 
-from pipeline.features import BLOCKS, WIDTH, Features, Floats
-from pipeline.weighting import Weighting
+from pipeline.features import Floats
+from pipeline.rows import CUES_BLOCK, FACTS_BLOCK, Matrix, Rows
 
 LANDMARKS = 1_200  # documents that span the others where there are more
 COORDINATES = 30_000_000  # numbers at most in all coordinates together
 ENOUGH = 9  # labels besides the most frequent kind
 COMPARED = 500  # documents at most that are compared pair by pair
 DIGITS = 5  # of a likeness, which is a sum of thousands of single-precision products
-FACTS_BLOCK, CUES_BLOCK = len(BLOCKS), len(BLOCKS) + 1
-Matrix = np.ndarray[Any, np.dtype[Any]]
-
-
-@dataclass(frozen=True, eq=False)
-class Rows:
-    """Weighted documents: text columns, then facts, then cues (sparse), and the block of each column.
-
-    Columns of one block stand together.
-    """
-
-    matrix: csr_matrix
-    blocks: Matrix
-
-    @classmethod
-    def of(cls, features: Features, weighting: Weighting) -> Rows:
-        """Weigh the text of some documents and put facts and cues beside it."""
-        parts = (weighting.transform(features.counts), csr_matrix(features.facts), csr_matrix(features.cues))
-        blocks = (
-            weighting.columns // WIDTH,
-            [FACTS_BLOCK] * parts[1].shape[1],
-            [CUES_BLOCK] * parts[2].shape[1],
-        )
-        return cls(hstack(parts, format="csr"), np.concatenate(blocks).astype(np.int32))
-
-    def __len__(self) -> int:
-        return int(self.matrix.shape[0])
-
-    def take(self, rows: Any) -> Rows:
-        """Return some of the rows (indices)."""
-        return Rows(self.matrix[rows], self.blocks)
 
 
 @dataclass(frozen=True, eq=False)

@@ -10,22 +10,25 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.sparse import csr_matrix
 
-from pipeline.features import BLOCKS
-from pipeline.space import Rows, Space, block_shares, column_leanings, sample
+from pipeline.rows import CUES_BLOCK, FACTS_BLOCK, Rows
+from pipeline.space import Space, block_shares, column_leanings, sample
 
 SEED = 7
 
 
 def rows_of(blocks: list[int], matrix: Any) -> Rows:
-    """Return a dense matrix as weighted rows."""
-    return Rows(csr_matrix(np.array(matrix, dtype=np.float32)), np.array(blocks, dtype=np.int32))
+    """Return a dense matrix as weighted rows, none of whose columns is a sum."""
+    numbers = np.array(blocks, dtype=np.int32)
+    return Rows(csr_matrix(np.array(matrix, dtype=np.float32)), numbers, csr_matrix((0, 0)))
 
 
 def random_rows(seed: int, documents: int = 12) -> tuple[Rows, Any]:
     """Return documents of three blocks with numbers at random, and a label for each."""
     random = np.random.default_rng(seed)
     matrix = random.random((documents, 9)) * (random.random((documents, 9)) < 0.6)
-    return rows_of([0, 0, 0, 1, 1, 1, 11, 11, 12], matrix), random.integers(0, 3, documents)
+    return rows_of([0, 0, 0, 1, 1, 1, FACTS_BLOCK, FACTS_BLOCK, CUES_BLOCK], matrix), random.integers(
+        0, 3, documents
+    )
 
 
 def test_a_column_leans_as_far_as_its_documents_are_of_one_class() -> None:
@@ -47,7 +50,7 @@ def test_the_block_that_foretells_the_label_gets_the_share() -> None:
     shares = block_shares(rows_of([0, 0, 1, 1, 1, 1], np.hstack([told, noise])), labels, SEED)
     assert shares[0] > 0.9
     assert shares.sum() == pytest.approx(1)
-    assert len(shares) == len(BLOCKS) + 2
+    assert len(shares) == CUES_BLOCK + 1
 
 
 def test_a_block_that_reads_the_same_everywhere_gets_no_share() -> None:
@@ -86,7 +89,7 @@ def test_shares_are_equal_where_least_squares_does_not_settle(monkeypatch: pytes
     monkeypatch.setattr("pipeline.space.nnls", unsettled)
     rows, labels = random_rows(1, documents=60)
     shares = block_shares(rows, labels, SEED)
-    assert shares[[0, 1, 11, 12]] == pytest.approx(np.full(4, 1 / 4))
+    assert shares[[0, 1, FACTS_BLOCK, CUES_BLOCK]] == pytest.approx(np.full(4, 1 / 4))
 
 
 @given(st.integers(0, 1_000))

@@ -16,9 +16,9 @@ and the published splits the trained model does no better with these cues, the c
 What the trained model gains over all 600 posts, it gains on posts that the cues' author read.
 
 Shares of the blocks, leanings of the columns, penalty, trust in the cues and temperature are learned within
-each training set; what is fixed (the blocks, the grids) is the same for every study, and was decided on two
+each training set; what is fixed (the blocks, the grids) is the same for every study, and was decided on three
 made-up tasks (tags of other Stack Overflow posts), on the labels of the default study, and with a look at
-138 of the 277.
+the 277.
 """
 
 from __future__ import annotations
