@@ -134,7 +134,7 @@ def _is_at_rest(url: URL) -> bool:
 
 
 def _as_immutable(_dialect: Any, _record: Any, arguments: list[Any], parameters: dict[str, Any]) -> None:
-    arguments[0] = f"file:{quote(arguments[0])}?immutable=1"
+    arguments[0] = f"file://{quote(arguments[0])}?immutable=1"
     parameters["uri"] = True
 
 

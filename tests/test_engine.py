@@ -16,13 +16,13 @@ from pathlib import Path
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
-from sqlalchemy import text
+from sqlalchemy import URL, text
 from sqlalchemy.exc import IntegrityError
 
 import db
 from db.base import Base
 from db.crawls import Memory
-from db.engine import VERSIONS, Database, head_revision, open_database
+from db.engine import VERSIONS, Database, create_engine_for, head_revision, open_database
 from db.errors import DatabaseError, StoppedEarly
 from flows.cli import run
 
@@ -210,6 +210,19 @@ def test_a_database_in_a_folder_that_cannot_be_written_can_be_read(
     told = capsys.readouterr()
     assert (code, told.out) == (0, said), told.err
     assert [path.name for path in folder.iterdir()] == ["study.db"]
+
+
+@pytest.mark.parametrize("name", ["study.db", "a b#c%41ü.db"])
+@pytest.mark.parametrize("before", ["", "./", "{folder}/", "/{folder}/"])
+def test_a_database_that_is_only_read_has_any_name(folder: Path, name: str, before: str) -> None:
+    """Blanks, number and percent signs, and a slash too many name the file that they always name."""
+    (folder / "study.db").rename(folder / name)
+    url = URL.create("sqlite", database=before.format(folder=folder) + name)
+    with nobody(folder):
+        database = Database(create_engine_for(url.render_as_string()))
+        with database.reading() as session:
+            assert session.scalar(text("select count(*) from thread"))
+        database.close()
 
 
 def test_changes_that_wait_beside_a_database_are_read_with_it(folder: Path) -> None:
