@@ -197,6 +197,27 @@ def test_the_bundled_cues_tell_a_settled_thread_from_an_open_one(
 
 
 @pytest.mark.parametrize(
+    ("channel", "plain", "alike"),
+    [
+        ("answer", "There are three pages.", "There are many solutions."),
+        (
+            "tags",
+            "github a/b issue unanswered short",
+            "github a/b issue unanswered short long question topic torch",
+        ),
+        ("tags", "github a/b pull  ", "github a/b pull   long-short-term-memory topic torch"),
+        ("tags", "stackoverflow  question accepted ", "stackoverflow  question accepted  short long-integer"),
+        ("tags", "github a/b issue accepted long", "github issue-topic/short issue accepted long"),
+    ],
+)
+def test_what_only_looks_like_a_cue_is_none(channel: str, plain: str, alike: str) -> None:
+    """Neither tags and names of repositories that say a kind or a length, nor the end of another word."""
+    rules = Rules(load_study().codebook)
+    found = [rules.find((Segment(channel, text),)) for text in (plain, alike)]
+    assert [hit.cue for hit in found[0]] == [hit.cue for hit in found[1]]
+
+
+@pytest.mark.parametrize(
     ("replies", "accepted", "said"),
     [
         (0, False, "issue unanswered short"),
