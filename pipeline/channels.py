@@ -23,7 +23,7 @@ LOG_LINE = re.compile(
     |\w*(?:Error|Exception|Warning)\b:|\S+\.py:\d+|\d+/\d+\s|[-+\d.,:;|=\[\]()\s%e]{12,}$)""",
     re.IGNORECASE | re.VERBOSE,
 )
-AUTOMATIC = re.compile(
+CLOSES = re.compile(
     r"automatically (?:closed|locked|marked|closing)|satisfied with the resolution"
     r"|lack of (?:recent )?activity|has not had (?:any )?recent activity"
     r"|closing (?:this )?as (?:stale|resolved)|marked as stale|due to inactivity"
@@ -77,10 +77,10 @@ def _bounded(pieces: Iterable[Segment]) -> Iterator[Segment]:
 
 
 def _answers(posts: Sequence[PostText]) -> frozenset[int]:
-    """Return the positions of the accepted answers, or else of the last replies that a person wrote."""
+    """Return the positions of the accepted answers, or else of the last replies that close no thread."""
     accepted = [n for n, post in enumerate(posts) if n and post.accepted]
     written = [
-        n for n, post in enumerate(posts) if n and post.role != "comment" and not AUTOMATIC.search(post.body)
+        n for n, post in enumerate(posts) if n and post.role != "comment" and not CLOSES.search(post.body)
     ]
     return frozenset(accepted or written[-CLOSING:])
 
