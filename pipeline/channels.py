@@ -23,13 +23,18 @@ LOG_LINE = re.compile(
     |\w*(?:Error|Exception|Warning)\b:|\S+\.py:\d+|\d+/\d+\s|[-+\d.,:;|=\[\]()\s%e]{12,}$)""",
     re.IGNORECASE | re.VERBOSE,
 )
-CLOSES = re.compile(
+AUTOMATIC = re.compile(
     r"automatically (?:closed|locked|marked|closing)|satisfied with the resolution"
     r"|lack of (?:recent )?activity|has not had (?:any )?recent activity"
-    r"|closing (?:this )?as (?:stale|resolved)|marked as stale|due to inactivity"
-    r"|feel free to (?:re-?open|open)|(?:can|may|should|could) (?:we|i|you|this be) close",
+    r"|closing as stale|marked as stale|due to inactivity",
     re.IGNORECASE,
 )
+COURTESY = re.compile(
+    r"closing (?:this )?as resolved|feel free to (?:re-?open|open)"
+    r"|\b(?:can|may|should|could) (?:we|i|you|this be) closed?\b",
+    re.IGNORECASE,
+)
+BRIEF = 120  # characters at most of a reply that is nothing but a courtesy
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,10 +84,13 @@ def _bounded(pieces: Iterable[Segment]) -> Iterator[Segment]:
 def _answers(posts: Sequence[PostText]) -> frozenset[int]:
     """Return the positions of the accepted answers, or else of the last replies that close no thread."""
     accepted = [n for n, post in enumerate(posts) if n and post.accepted]
-    written = [
-        n for n, post in enumerate(posts) if n and post.role != "comment" and not CLOSES.search(post.body)
-    ]
+    written = [n for n, post in enumerate(posts) if n and post.role != "comment" and not _closes(post.body)]
     return frozenset(accepted or written[-CLOSING:])
+
+
+def _closes(body: str) -> bool:
+    """Say whether a reply only closes the thread: a bot's, or a person's few words."""
+    return bool(AUTOMATIC.search(body) or (len(body) <= BRIEF and COURTESY.search(body)))
 
 
 def _split(text: Text, channel: str) -> Iterator[tuple[str, str]]:

@@ -129,6 +129,14 @@ def test_without_an_accepted_answer_the_last_replies_of_people_stand_for_it() ->
     assert found == ["second", "third"]
 
 
+def test_an_explanation_that_ends_in_a_courtesy_is_still_an_answer() -> None:
+    """Only a few words that close a thread are passed over, not what somebody explained before them."""
+    said = "The mask is empty, so the mean divides by zero. " * 3 + "Feel free to reopen."
+    posts = [PostText("opening", "a", "text"), PostText("reply", said, "text")]
+    found = [piece.text for piece in segments_of("t", posts, "", KEYWORDS) if piece.channel == "answer"]
+    assert found == [said]
+
+
 def test_a_thread_of_a_megabyte_is_bounded_and_quick() -> None:
     """One enormous log costs no more than the longest channel, with every cue of the bundled study."""
     study = load_study()
