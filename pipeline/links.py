@@ -18,10 +18,11 @@ from pipeline.study import SourceSettings, Study
 URL = re.compile(r"https?://[^\s<>\"'`|\\^{}()\[\],]+", re.IGNORECASE)
 TRAILING = ".,;:!?*_~"
 GITHUB_PATH = re.compile(r"/([\w.-]+)/([\w.-]+)/(issues|pull)/(\d{1,19})(?:/.*)?")
-QUESTION_PATH = re.compile(r"/(?:questions|q)/(\d{1,19})(?:/([^/]*))?(?:/.*)?")
+QUESTION_PATH = re.compile(r"/(?:questions|q)/(\d{1,19})(?:/([^/\s]*))?(?:/.*)?")
 ANSWER_PATH = re.compile(r"/a/(\d{1,19})(?:/.*)?")
-TOPIC_PATH = re.compile(r"/t/(?:([^/]*[^/\d][^/]*)/)?(\d{1,19})(?:/.*)?")
-SLUG_PATH = re.compile(r"/t/([^/]*[^/\d][^/]*)/?")
+TOPIC_PATH = re.compile(r"/t/(?:([^/\s]*[^/\s\d][^/\s]*)/)?(\d{1,19})(?:/.*)?")
+SLUG_PATH = re.compile(r"/t/([^/\s]*[^/\s\d][^/\s]*)/?")
+JSON = re.compile(r"(?:\.json)+/?$")
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,11 +124,12 @@ def _read_stackexchange(path: str, source: SourceSettings) -> Link | None:
 
 
 def _read_discourse(path: str, source: SourceSettings) -> Link | None:
-    if found := TOPIC_PATH.fullmatch(path.removesuffix(".json")):
+    path = JSON.sub("", path)
+    if found := TOPIC_PATH.fullmatch(path):
         slug = found[1] if found[1] != "-" else None
         topic = str(int(found[2]))
         return Link(source.name, "/".join(filter(None, (source.site, "t", slug, topic))), topic)
-    if found := SLUG_PATH.fullmatch(path.removesuffix(".json")):
+    if found := SLUG_PATH.fullmatch(path):
         return Link(source.name, f"{source.site}/t/{found[1]}", slug=found[1])
     return None
 

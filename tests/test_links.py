@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from pipeline.errors import InputError
@@ -135,6 +135,10 @@ def test_the_published_lists_are_recognised(shared: Path, study: Study) -> None:
     assert read_link(unnamed[0], study) is not None
 
 
+@example("0 /")
+@example("a.json.json")
+@example("a.json/")
+@example("1/a /")
 @given(st.text(max_size=300))
 def test_any_text_can_be_searched(text: str) -> None:
     """No text makes the search or the reading of its URLs fail, and a canonical form is stable."""
