@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from textwrap import wrap
 
 from db.threads import Thread
-from pipeline.channels import LOG_LINE
+from pipeline.channels import is_log_line
 from pipeline.keywords import KeywordMatcher
 from pipeline.terminal import printable
 from pipeline.text import to_text
@@ -131,7 +131,7 @@ def _lines(
     position, is_log = 0, False
     for paragraph in text.split("\n"):
         end = position + len(paragraph)
-        is_log = bool(LOG_LINE.match(paragraph[:200])) or (is_log and paragraph.startswith(INDENTED))
+        is_log = is_log_line(paragraph) or (is_log and paragraph.startswith(INDENTED))
         is_dim = is_markdown and _is_dim(paragraph, styles[bisect_right(starts, position) - 1][1])
         for start, stop in _wrapped(paragraph, position, width):
             pieces = _pieces(text, start, stop, styles, starts)

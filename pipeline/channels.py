@@ -56,6 +56,11 @@ class PostText:
     accepted: bool = False
 
 
+def is_log_line(line: str) -> bool:
+    """Say whether a line looks like one of a log or a traceback; its beginning tells."""
+    return bool(LOG_LINE.match(line[:200]))
+
+
 def segments_of(
     title: str, posts: Sequence[PostText], tags: str, keywords: KeywordMatcher
 ) -> tuple[Segment, ...]:
@@ -99,7 +104,7 @@ def _split(text: Text, channel: str) -> Iterator[tuple[str, str]]:
         kept: list[str] = []
         log: list[str] = []
         for line in piece.splitlines():
-            (log if LOG_LINE.match(line[:200]) else kept).append(line)
+            (log if is_log_line(line) else kept).append(line)
         yield name, "\n".join(kept)
         yield "log", "\n".join(log)
 
@@ -112,5 +117,5 @@ def _windows(text: Text, keywords: KeywordMatcher) -> Iterator[tuple[str, str]]:
             continue
         end = match.end + CONTEXT
         line = text.plain[text.plain.rfind("\n", 0, match.start) + 1 : match.end]
-        in_code = text.part_at(match.start) == "code" and not LOG_LINE.match(line[:200])
+        in_code = text.part_at(match.start) == "code" and not is_log_line(line)
         yield "code_context" if in_code else "context", text.plain[max(0, match.start - CONTEXT) : end]

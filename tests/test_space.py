@@ -26,9 +26,8 @@ def random_rows(seed: int, documents: int = 12) -> tuple[Rows, Any]:
     """Return documents of three blocks with numbers at random, and a label for each."""
     random = np.random.default_rng(seed)
     matrix = random.random((documents, 9)) * (random.random((documents, 9)) < 0.6)
-    return rows_of([0, 0, 0, 1, 1, 1, FACTS_BLOCK, FACTS_BLOCK, CUES_BLOCK], matrix), random.integers(
-        0, 3, documents
-    )
+    rows = rows_of([0, 0, 0, 1, 1, 1, FACTS_BLOCK, FACTS_BLOCK, CUES_BLOCK], matrix)
+    return rows, random.integers(0, 3, documents)
 
 
 def test_a_column_leans_as_far_as_its_documents_are_of_one_class() -> None:
